@@ -1,0 +1,48 @@
+"""bertmini: BERT, small, exact and readable.
+
+The names below are loaded when they are first used, so that `import bertmini` costs what `import torch` costs.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import torch  # noqa: F401  (the one import that everything here rests on)
+
+from bertmini.version import __version__
+
+_HOME = {
+    "BertConfig": "bertmini.config",
+    "Bert": "bertmini.model.bert",
+    "BertForPreTraining": "bertmini.model.bert",
+    "BertForMaskedLM": "bertmini.model.bert",
+    "BertForSequenceClassification": "bertmini.model.bert",
+    "WordPieceTokenizer": "bertmini.tokenizer",
+    "Gazette": "bertmini.gazette",
+    "Predictor": "bertmini.predict",
+    "InputError": "bertmini.errors",
+}
+
+if TYPE_CHECKING:
+    from bertmini.config import BertConfig as BertConfig
+    from bertmini.errors import InputError as InputError
+    from bertmini.gazette import Gazette as Gazette
+    from bertmini.model.bert import Bert as Bert
+    from bertmini.model.bert import BertForMaskedLM as BertForMaskedLM
+    from bertmini.model.bert import BertForPreTraining as BertForPreTraining
+    from bertmini.model.bert import BertForSequenceClassification as BertForSequenceClassification
+    from bertmini.predict import Predictor as Predictor
+    from bertmini.tokenizer import WordPieceTokenizer as WordPieceTokenizer
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'bertmini' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
