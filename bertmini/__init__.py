@@ -1,6 +1,6 @@
 """bertmini: BERT, small, exact and readable.
 
-The names below are loaded when they are first used, so that `import bertmini` costs what `import torch` costs.
+The names below are loaded when first used, so that `import bertmini` costs what `import torch` costs.
 """
 
 from __future__ import annotations

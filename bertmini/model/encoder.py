@@ -1,0 +1,91 @@
+"""The encoder: a stack of layers of attention and feed-forward networks (Vaswani et al. 2017, §3.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bertmini.config import BertConfig
+from bertmini.errors import InputError
+from bertmini.model.attention import SelfAttention
+
+
+def gelu_new(x: Tensor) -> Tensor:
+    """Gelu by tanh, the form in Google's BERT code (Hendrycks & Gimpel 2016, arXiv 1606.08415)."""
+    return 0.5 * x * (1.0 + torch.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "gelu_new": gelu_new, "relu": F.relu}
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with an activation between them, applied to each position on its own."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        if config.hidden_act not in ACTIVATIONS:
+            raise InputError(f"hidden_act {config.hidden_act!r} is unknown: one of {', '.join(ACTIVATIONS)}")
+        self.up = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation = ACTIVATIONS[config.hidden_act]
+        self.down = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: Tensor) -> Tensor:
+        """Widen, bend, narrow: [batch, length, hidden] to the same shape."""
+        return self.down(self.activation(self.up(hidden_states)))
+
+
+class Layer(nn.Module):
+    """Attention, then feed-forward, each with dropout, a residual connection and a LayerNorm.
+
+    The LayerNorm comes after the sum ("post-LN"), as in the original Transformer and in BERT.
+    """
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.attention = SelfAttention(config)
+        self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(
+        self, hidden_states: Tensor, mask: Tensor | None = None, return_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        """Mix positions, then work on each: [batch, length, hidden] to the same, and the weights."""
+        attended, weights = self.attention(hidden_states, mask, return_weights)
+        hidden_states = self.attention_norm(self.dropout(attended) + hidden_states)
+        hidden_states = self.feed_forward_norm(self.dropout(self.feed_forward(hidden_states)) + hidden_states)
+        return hidden_states, weights
+
+
+class Encoder(nn.Module):
+    """The stack of layers."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+
+    def forward(
+        self, hidden_states: Tensor, mask: Tensor | None = None, return_weights: bool = False
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...] | None]:
+        """Run all layers.
+
+        Args:
+            hidden_states: the embeddings, [batch, length, hidden].
+            mask: bool, broadcast to [batch, heads, query, key]; True where the query may look.
+            return_weights: also return the attention weights.
+
+        Returns:
+            The hidden states (the embeddings, then each layer's output: one more than there are layers), and
+            each layer's weights [batch, heads, query, key] or None.
+        """
+        all_states, all_weights = [hidden_states], []
+        for layer in self.layers:
+            hidden_states, weights = layer(hidden_states, mask, return_weights)
+            all_states.append(hidden_states)
+            all_weights.append(weights)
+        return tuple(all_states), tuple(all_weights) if return_weights else None
