@@ -1,0 +1,15 @@
+"""Training: the loop, its options, learning rates, run directories."""
+
+from __future__ import annotations
+
+from bertmini.training.evaluate import evaluate_pretraining
+from bertmini.training.loop import train
+from bertmini.training.optimizer import adamw, parameter_groups
+from bertmini.training.options import History, Options, Progress
+from bertmini.training.run import Run, machine, versions
+from bertmini.training.schedule import linear_schedule
+
+__all__ = [
+    "History", "Options", "Progress", "Run", "adamw", "evaluate_pretraining", "linear_schedule", "machine",
+    "parameter_groups", "train", "versions",
+]  # fmt: skip

@@ -1,0 +1,48 @@
+"""How well a pretraining model does on held-out text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@torch.no_grad()
+def evaluate_pretraining(model: nn.Module, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
+    """Metrics of masked language modelling and, where batches have its labels, of next-sentence prediction.
+
+    Args:
+        model: BertForPreTraining or BertForMaskedLM, in evaluation mode.
+        batches: the same ones each time, or metrics cannot be compared.
+
+    Returns:
+        "mlm_loss" in nats, "mlm_perplexity" (its exponential), "mlm_accuracy", "mlm_baseline_accuracy" (of
+        always saying the piece that is most frequent among the targets), "nsp_loss" and "nsp_accuracy".
+    """
+    device = next(model.parameters()).device
+    sums = dict.fromkeys(("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"), 0.0)
+    all_targets, pairs = [], 0
+    for batch in batches:
+        inputs = {name: tensor.to(device) for name, tensor in batch.items()}
+        labels, is_not_next = inputs.pop("labels"), inputs.pop("next_sentence_label", None)
+        output = model(**inputs)
+        masked = labels != -100
+        targets = labels[masked]  # [targets]
+        logits = output.prediction_logits[masked].float()  # [targets, vocabulary]
+        sums["mlm_loss"] += F.cross_entropy(logits, targets, reduction="sum").item()
+        sums["mlm_accuracy"] += (logits.argmax(-1) == targets).sum().item()
+        all_targets.append(targets)
+        if is_not_next is not None:
+            logits = output.seq_relationship_logits.float()  # [batch, 2]
+            sums["nsp_loss"] += F.cross_entropy(logits, is_not_next, reduction="sum").item()
+            sums["nsp_accuracy"] += (logits.argmax(-1) == is_not_next).sum().item()
+            pairs += len(is_not_next)
+    targets = torch.cat(all_targets)
+    counts = {"mlm": len(targets), "nsp": pairs}
+    metrics = {name: value / counts[name[:3]] for name, value in sums.items() if counts[name[:3]]}
+    metrics["mlm_perplexity"] = math.exp(metrics["mlm_loss"])
+    metrics["mlm_baseline_accuracy"] = targets.bincount().max().item() / len(targets)
+    return metrics

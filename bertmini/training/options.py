@@ -1,0 +1,110 @@
+"""What can be set about training, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from bertmini.errors import InputError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How long and how to train."""
+
+    steps: int | None = None  # updates of the weights; None: as many as fit into `minutes`
+    minutes: float | None = None  # training time in minutes, turned into steps by timing the first ones
+    batch_size: int = 32  # examples in a batch
+    accumulation: int = 1  # batches in an update
+    learning_rate: float = 1e-4  # the highest one, at the end of the warm-up
+    warmup_share: float = 0.1  # share of the steps in which the learning rate rises
+    weight_decay: float = 0.01  # of matrices; LayerNorm and biases have none
+    max_grad_norm: float = 1.0  # longer gradients are cut to this length
+    precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"  # of the matrix products
+    seed: int = 0  # of dropout
+    log_every: int = 10  # steps between lines of the log
+    evaluate_every: int | None = None  # steps between evaluations; None: only after the last step
+    metric: str | None = None  # metric whose best weights are kept; lower is better for a loss or perplexity
+    patience: int | None = None  # evaluations without a better metric after which training stops
+    checkpoint_every: int = 500  # steps between checkpoints
+    keep: int = 2  # checkpoints that are kept
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise InputError("training: neither steps nor minutes are given; give one of them")
+        for name in ("steps", "minutes", "batch_size", "accumulation", "learning_rate", "max_grad_norm",
+                     "log_every", "evaluate_every", "patience", "checkpoint_every", "keep"):  # fmt: skip
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"training: {name} is {value}; it must be greater than 0")
+        if not 0 <= self.warmup_share < 1:
+            raise InputError(f"training: warmup_share is {self.warmup_share}; it must be in [0, 1)")
+        if self.patience and not self.metric:
+            raise InputError("training: patience needs the name of a metric to watch; give metric")
+
+
+@dataclass
+class Progress:
+    """Where training is: what a checkpoint holds beside tensors."""
+
+    step: int = 0  # updates done
+    best: float | None = None  # the metric's best value
+    best_step: int = 0
+    stale: int = 0  # evaluations since the best one
+    logged: int = 0  # the last logged step
+    sums: dict[str, float] = field(default_factory=dict)  # of losses, tokens and seconds since then
+    tokens: int = 0  # seen so far, without padding
+    seconds: float = 0.0  # spent in updates so far
+
+    def add(self, losses: dict[str, float], tokens: int, seconds: float) -> None:
+        """Counts one update."""
+        self.tokens += tokens
+        self.seconds += seconds
+        for name, value in (losses | {"tokens": tokens, "seconds": seconds}).items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+
+    def take(self) -> dict[str, Any]:
+        """The line for the updates since the last one: mean losses and speed."""
+        tokens, seconds = self.sums.pop("tokens"), self.sums.pop("seconds")
+        means = {name: value / (self.step - self.logged) for name, value in self.sums.items()}
+        self.sums, self.logged = {}, self.step
+        return {"step": self.step, **means, "tokens_per_second": tokens / seconds, "seconds": self.seconds}
+
+    def improved(self, metric: str, metrics: dict[str, float]) -> bool:
+        """Whether this evaluation is the best so far, and counts it.
+
+        Raises:
+            InputError: the evaluation has no such metric.
+        """
+        if metric not in metrics:
+            raise InputError(f"training: no metric {metric!r}; the evaluation has {', '.join(metrics)}")
+        sign = -1 if metric.endswith(("loss", "perplexity")) else 1
+        better = self.best is None or sign * metrics[metric] > sign * self.best
+        if better:
+            self.best, self.best_step, self.stale = metrics[metric], self.step, 0
+        else:
+            self.stale += 1
+        return better
+
+
+@dataclass
+class History:
+    """What happened: the lines of log.jsonl.
+
+    A line of training is {"step", "loss", one entry a named loss, "learning_rate", "gradient_norm",
+    "tokens_per_second", "seconds"}; a line of evaluation is {"step", "dev": {name: value}}.
+    """
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    progress: Progress = field(default_factory=Progress)
+
+    def curve(self, name: str, part: str | None = None) -> tuple[list[int], list[float]]:
+        """Steps and values of one number: `curve("mlm")`, or `curve("mlm_loss", "dev")`."""
+        lines = [(line["step"], line if part is None else line.get(part, {})) for line in self.lines]
+        found = [(step, line[name]) for step, line in lines if name in line]
+        return [step for step, _ in found], [value for _, value in found]
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens (without padding) a second of training."""
+        return self.progress.tokens / max(self.progress.seconds, 1e-9)
