@@ -1,0 +1,1 @@
+"""What turns chapter sources into executed notebooks, and notebooks into the published book."""
