@@ -3,8 +3,8 @@
     python -m book.tools.notebooks [NN ...] [--check] [--force]
 
 Each `book/chapters/NN_name.md` becomes `notebooks/NN_name.ipynb`, executed, with a fingerprint of everything
-that its outputs rest on. A notebook whose fingerprint still holds is not executed again: when only prose or the
-repository's address changed, its text is written anew around the outputs that it has.
+that its outputs rest on. A notebook whose fingerprint still holds is not executed again: when only prose or
+the repository's address changed, its text is written anew around the outputs that it has.
 """
 
 from __future__ import annotations
