@@ -1,0 +1,31 @@
+"""Pictures: attention as heat maps, arcs and bertviz views, shapes as boxes, training as a curve.
+
+Every figure function returns its picture, which shows itself at a cell's end and has alternative text.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOME = {
+    "Picture": "bertmini.viz.picture",
+    "apply_style": "bertmini.viz.style",
+    "attention_arcs": "bertmini.viz.attention",
+    "attention_heatmap": "bertmini.viz.attention",
+    "mask_grid": "bertmini.viz.attention",
+    "head_view": "bertmini.viz.views",
+    "model_view": "bertmini.viz.views",
+    "boxes": "bertmini.viz.shapes",
+    "loss_curve": "bertmini.viz.curves",
+    "head_explorer": "bertmini.viz.explore",
+    "mask_explorer": "bertmini.viz.explore",
+}
+
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module 'bertmini.viz' has no attribute {name!r}")

@@ -1,0 +1,94 @@
+"""Training as a curve, with the limit that no model can pass drawn in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bertmini.errors import InputError
+from bertmini.viz.picture import Picture
+from bertmini.viz.style import COLOURS, DASHES, INK
+
+
+def loss_curve(
+    log: str | Path | Iterable[Mapping[str, Any]],
+    names: Iterable[str] | None = None,
+    limit: float | None = None,
+    baseline: float | None = None,
+    ylabel: str = "loss (nats)",
+    title: str | None = None,
+) -> Picture:
+    """The loss over the steps, each objective a line with its own dash and its name at its end.
+
+    Args:
+        log: a `log.jsonl`, a run directory that holds one, or its rows as mappings with "step" and numbers.
+        names: the values to draw; by default every one whose name is or ends in "loss" or "mlm" or "nsp".
+        limit: the best possible value; the last value's distance to it is written beside the curve.
+        baseline: the value that needs no learning.
+        ylabel: the values' name and unit.
+        title: above the picture.
+    Returns:
+        The picture.
+    Raises:
+        InputError: when the log holds no such value.
+    """
+    rows = _rows(log)
+    known = sorted({key for row in rows for key in row})
+    names = list(names) if names else _losses(rows)
+    if not names:
+        raise InputError(f"no loss in the log: its rows hold {known}")
+    picture = Picture(6.4, 3.4)
+    axis = picture.axis
+    parts: list[str] = []
+    for index, name in enumerate(names):
+        points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+        if not points:
+            raise InputError(f"no {name!r} in the log: its rows hold {known}")
+        steps, values = zip(*points, strict=True)
+        colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
+        axis.plot(steps, values, color=colour, linestyle=dash)
+        last = (steps[-1], values[-1])
+        axis.annotate(f" {name} {values[-1]:.2f}", last, color=INK, va="center", annotation_clip=False)
+        parts.append(f"{name} goes from {values[0]:.2f} to {values[-1]:.2f}")
+    if baseline is not None:
+        axis.axhline(baseline, color=INK, linewidth=1, linestyle=":")
+        axis.annotate(
+            f"without learning {baseline:.2f}", (steps[0], baseline), color=INK, va="bottom", fontsize=9
+        )
+        parts.append(f"without learning it is {baseline:.2f}")
+    if limit is not None:
+        axis.axhline(limit, color=INK, linewidth=1.4)
+        axis.annotate(f"limit {limit:.2f}", (steps[0], limit), color=INK, va="bottom", fontsize=9)
+        # The distance belongs to the first line: the limit is one objective's.
+        first = [row[names[0]] for row in rows if row.get(names[0]) is not None][-1]
+        axis.annotate(
+            "", (steps[-1], limit), (steps[-1], first), arrowprops={"arrowstyle": "<->", "color": INK}
+        )
+        label = f"{first - limit:.2f} above \nthe limit "
+        axis.annotate(label, (steps[-1], (first + limit) / 2), ha="right", va="center", fontsize=9, color=INK)
+        parts.append(f"the limit is {limit:.2f}, {first - limit:.2f} away")
+    axis.set_xlabel("step")
+    axis.set_ylabel(ylabel)
+    axis.margins(x=0.02)
+    axis.grid(axis="y")
+    if title:
+        axis.set_title(title)
+    picture.alt = f"{title or 'Loss over steps'}: {'; '.join(parts)}."
+    return picture
+
+
+def _rows(log: str | Path | Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    if not isinstance(log, (str, Path)):
+        return list(log)
+    file = Path(log)
+    file = file / "log.jsonl" if file.is_dir() else file
+    if not file.is_file():
+        raise InputError(f"{file} does not exist: a run directory holds a log.jsonl")
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+
+
+def _losses(rows: list[Mapping[str, Any]]) -> list[str]:
+    names = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
+    return [name for name in names if name.split("_")[-1].split("/")[-1] in ("loss", "mlm", "nsp")]

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+from bertmini import course
+from bertmini.course.exercises import exercise, expect_tensor, run
+from bertmini.errors import InputError
+from bertmini.model import attention, encoder
+
+
+@exercise("99.1")
+def doubles(attempt):
+    for number in (1.0, 2.0):
+        given = torch.tensor([number])
+        expect_tensor(run(attempt, given), 2 * given, f"[{number}]")
+
+
+@pytest.fixture
+def restored():
+    yield
+    course.use(None)
+
+
+@pytest.fixture(autouse=True)
+def own_settings():
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        yield
+
+
+def said(capsys):
+    return capsys.readouterr().out.strip()
+
+
+@pytest.mark.parametrize("stub", [lambda x: ..., lambda x: None, lambda x: (..., x)])
+def test_untouched_stub_is_not_attempted(stub, capsys):
+    course.check("99.1", stub)
+    assert said(capsys) == "99.1 not attempted"
+
+
+def test_raising_stub_is_not_attempted(capsys):
+    def stub(x):
+        raise NotImplementedError
+
+    course.check("99.1", stub)
+    assert said(capsys) == "99.1 not attempted"
+
+
+def test_right_answer_says_so(capsys):
+    course.check("99.1", lambda x: x + x)
+    assert said(capsys) == "99.1 ✓ right"
+
+
+def test_wrong_answer_shows_the_first_counterexample(capsys):
+    course.check("99.1", lambda x: x * x + 1)
+    assert said(capsys) == "99.1 ✗ for [2.0] you gave [5.0], expected [4.0]"
+
+
+def test_wrong_shape_is_told(capsys):
+    course.check("99.1", lambda x: (x + x)[None])
+    assert said(capsys) == "99.1 ✗ for [1.0] your answer has shape [1, 1], [1] was expected"
+
+
+def test_error_in_the_readers_code_is_one_line_with_its_place(capsys):
+    def broken(x):
+        return x @ torch.zeros(3)
+
+    course.check("99.1", broken)
+    words = said(capsys)
+    assert words.startswith("99.1 ✗ your code stopped: RuntimeError:")
+    assert "x @ torch.zeros(3)" in words
+    assert "\n" not in words
+
+
+def test_unknown_exercise_names_the_known():
+    with pytest.raises(InputError, match=r"99\.1"):
+        course.check("98.7", lambda: 1)
+
+
+def test_check_leaves_the_random_numbers_alone(capsys):
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    course.check("99.1", lambda x: x + x + 0 * torch.rand(1))
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_claims_are_printed_listed_and_asserted(capsys):
+    course.setup()
+    course.claim("water is wet", True)
+    course.claim("water is wet", torch.tensor(True))
+    course.claim("stones are hard", 1 < 2)
+    course.found()
+    assert said(capsys).splitlines()[-2:] == ["1. water is wet", "2. stones are hard"]
+    with pytest.raises(AssertionError, match="stones swim"):
+        course.claim("stones swim", False)
+
+
+def test_setup_makes_a_run_repeatable_and_quiet():
+    with warnings.catch_warnings(record=True) as heard:
+        course.setup(seed=3)
+        first = torch.rand(2)
+        warnings.warn("noise", stacklevel=1)
+        course.setup(seed=3)
+    assert torch.equal(first, torch.rand(2))
+    assert not heard
+
+
+class MySelfAttention(attention.SelfAttention):
+    pass
+
+
+class LoudAttention(attention.SelfAttention):
+    def forward(self, *args, **kwargs):
+        context, weights = super().forward(*args, **kwargs)
+        return 2 * context, weights
+
+
+def test_use_puts_the_readers_class_into_every_module(restored, capsys):
+    original = attention.SelfAttention
+    course.use(MySelfAttention)
+    assert said(capsys) == "SelfAttention is now your MySelfAttention: equal to the package's, bit for bit"
+    assert encoder.SelfAttention is attention.SelfAttention is MySelfAttention
+    course.use(None)
+    assert encoder.SelfAttention is attention.SelfAttention is original
+
+
+def test_use_reports_the_largest_difference(restored, capsys):
+    course.use(LoudAttention, in_place_of="SelfAttention")
+    assert "its outputs differ from the package's by up to" in said(capsys)
+    assert encoder.SelfAttention is LoudAttention
+
+
+def test_use_twice_restores_the_packages_own(restored, capsys):
+    original = attention.SelfAttention
+    course.use(LoudAttention, in_place_of="SelfAttention")
+    course.use(MySelfAttention)
+    course.use(MySelfAttention)
+    assert "bit for bit" in said(capsys).splitlines()[-1]
+    course.use(None)
+    assert encoder.SelfAttention is attention.SelfAttention is original
+
+
+def test_use_replaces_a_function_where_it_is_called(restored, capsys):
+    def attend(q, k, v, mask=None, dropout=0.0, return_weights=False):
+        calls.append(1)
+        scores = q @ k.transpose(-1, -2) / q.size(-1) ** 0.5
+        scores = scores if mask is None else scores.masked_fill(~mask, float("-inf"))
+        weights = scores.softmax(-1)
+        return weights @ v, weights if return_weights else None
+
+    calls: list[int] = []
+    course.use(attend)
+    assert "attend is now your attend: equal to the package's" in said(capsys)
+    before = len(calls)
+    from bertmini.config import BertConfig
+
+    attention.SelfAttention(BertConfig.preset("tiny"))(torch.randn(1, 3, 128))
+    assert len(calls) == before + 1
+
+
+def test_use_refuses_other_parameters_in_one_line(restored):
+    class SelfAttention(nn.Module):
+        def __init__(self, config):
+            super().__init__()
+            self.q = nn.Linear(config.hidden_size, config.hidden_size)
+
+    with pytest.raises(InputError, match=r"no parameter 'query\.weight' \[32, 32\]"):
+        course.use(SelfAttention)
+    assert encoder.SelfAttention is not SelfAttention
+
+
+def test_use_refuses_code_that_stops(restored):
+    class SelfAttention(attention.SelfAttention):
+        def forward(self, hidden_states, mask=None, return_weights=False):
+            return hidden_states @ hidden_states, None
+
+    with pytest.raises(InputError, match="cannot take the package's place: RuntimeError"):
+        course.use(SelfAttention)
+
+
+def test_use_of_an_unknown_name_says_so(restored):
+    def telepathy(x):
+        return x
+
+    with pytest.raises(InputError, match="telepathy"):
+        course.use(telepathy)
+
+
+def test_pretrained_takes_the_named_model(monkeypatch):
+    monkeypatch.setenv("MODEL", "some/model")
+    assert course.pretrained() == "some/model"
