@@ -1,9 +1,9 @@
-"""Batches, each a pure function of (seed, step), so that an interrupted run can go on where it was."""
+"""Batches, each a pure function of (seed, step): a run that was interrupted goes on with the next one."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -12,51 +12,48 @@ import torch
 from bertmini.data.corpus import Corpus
 from bertmini.data.masking import mask_tokens
 from bertmini.data.pairs import Pairs, pair_examples, stretch_examples
+from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 
 Batch = dict[str, torch.Tensor]
 
 
-def pad(rows: Sequence[Sequence[int]], pad_id: int, max_length: int | None = None) -> torch.Tensor:
-    """Make rows one length: that of the longest, rounded up to a multiple of 8 (matrix units like it).
+def pad(rows: Sequence[Sequence[int]], pad_id: int, max_length: int) -> torch.Tensor:
+    """Fill rows up to the longest, rounded up to a multiple of 8 as matrix units like it.
 
     Returns:
         int64 [batch, length], length at most max_length.
     """
-    length = -(-max(map(len, rows)) // 8) * 8
-    length = min(length, max_length or length)
+    length = min(-(-max(map(len, rows)) // 8) * 8, max_length)
     return torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows])
 
 
 def length_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Group examples of like length, so that little of a batch is padding.
 
-    The examples are shuffled, sorted by length within pools of 32 batches, cut into batches, and the batches
-    shuffled: all of it fixed by (seed, epoch).
+    They are shuffled, sorted by length within pools of 32 batches, and cut; then the batches are shuffled.
 
     Returns:
-        Each batch as example numbers, int64 [batch]; every example once.
+        A batch as example numbers, int64 [batch]; every example is in one.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    pool = np.arange(len(lengths)) // (32 * batch_size)
-    order = order[np.lexsort((np.asarray(lengths)[order], pool))]
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    pool = np.arange(len(order)) // (32 * batch_size)
+    order = order[np.lexsort((lengths[order], pool))]
+    batches = np.split(order, range(batch_size, len(order), batch_size))
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
 class PretrainingData:
-    """Batches for pretraining, endlessly: `batch(step)` for any step.
+    """Batches for pretraining; `len` is the number of steps in an epoch, and steps never end.
 
     Args:
-        corpus: the tokenised text.
-        tokenizer: for the special ids and the size of the vocabulary.
-        batch_size: examples a batch.
-        max_length: tokens of an example, special tokens included.
-        seed: batches are a pure function of (seed, step).
-        objective: "mlm+nsp" (sentence pairs) or "mlm" (stretches of one document).
-        static_masks: None draws pairs and masks anew in each epoch; n draws them n times and then repeats them,
-            as BERT's own data did with n = 10.
+        tokenizer: gives the special ids and the size of the vocabulary.
+        max_length: tokens of an example, special ones included.
+        seed: every batch is a function of (seed, step).
+        objective: "mlm+nsp" for pairs, "mlm" for stretches of one document.
+        static_masks: None draws pairs and masks anew for each epoch; n draws them n times, then repeats
+            them, as BERT's own data did with n = 10.
     """
 
     def __init__(
@@ -69,32 +66,35 @@ class PretrainingData:
         objective: str = "mlm+nsp",
         static_masks: int | None = None,
     ):
-        if objective not in ("mlm+nsp", "mlm"):
-            raise InputError(f"unknown objective {objective!r}; expected mlm+nsp or mlm")
+        makers = {"mlm+nsp": pair_examples, "mlm": stretch_examples}
+        if objective not in makers:
+            raise InputError(f"objective is {objective!r}; expected {' or '.join(makers)}")
+        self.make_examples = makers[objective]
         self.corpus, self.tokenizer, self.objective = corpus, tokenizer, objective
-        self.batch_size, self.max_length, self.seed, self.static_masks = batch_size, max_length, seed, static_masks
-        self.special_ids = torch.tensor(sorted(tokenizer.all_special_ids))
+        self.batch_size, self.max_length = batch_size, max_length
+        self.seed, self.static_masks = seed, static_masks
+        self.special_ids = sorted(tokenizer.all_special_ids)
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)
-        # Epochs differ a little in length; all count as long as the first, so that a step needs no history.
-        self.steps_per_epoch = len(self._epoch(0)[1])
-
-    def _make_epoch(self, epoch: int) -> tuple[Pairs, list[np.ndarray]]:
-        make = pair_examples if self.objective == "mlm+nsp" else stretch_examples
-        pairs = make(self.corpus, self.max_length, self.seed, epoch)
-        return pairs, length_batches(pairs.lengths, self.batch_size, self.seed, epoch)
+        # Epochs differ a little in length. Each counts as long as the first, so that a step needs no history.
+        self._length = len(self._epoch(0)[1])
 
     def __len__(self) -> int:
-        return self.steps_per_epoch
+        return self._length
+
+    def _make_epoch(self, epoch: int) -> tuple[Pairs, list[np.ndarray]]:
+        pairs = self.make_examples(self.corpus, self.max_length, self.seed, epoch)
+        return pairs, length_batches(pairs.lengths, self.batch_size, self.seed, epoch)
 
     def batch(self, step: int) -> Batch:
         """Make the batch of a step.
 
         Returns:
-            input_ids, token_type_ids, attention_mask, labels: int64 [batch, length], length a multiple of 8;
-            next_sentence_label: int64 [batch], 0 = IsNext, 1 = NotNext (objective mlm+nsp only).
+            input_ids, token_type_ids, attention_mask, labels: int64 [batch, length];
+            next_sentence_label: int64 [batch], 0 = IsNext, 1 = NotNext (with mlm+nsp).
         """
-        epoch, index = divmod(step, self.steps_per_epoch)
-        epoch = epoch % self.static_masks if self.static_masks else epoch
+        epoch, index = divmod(step, len(self))
+        if self.static_masks:
+            epoch %= self.static_masks
         pairs, batches = self._epoch(epoch)
         rows = batches[index % len(batches)]
 
@@ -104,24 +104,97 @@ class PretrainingData:
             a = self.corpus.token_ids[pairs.a_start[row] : pairs.a_end[row]].tolist()
             b = self.corpus.token_ids[pairs.b_start[row] : pairs.b_end[row]].tolist()
             ids.append(cls + a + sep + (b + sep if b else []))
-            types.append([0] * (len(a) + 2) + [1] * (len(b) + 1 if b else 0))
+            types.append([0] * (len(a) + 2) + [1] * (len(ids[-1]) - len(a) - 2))
         input_ids = pad(ids, self.tokenizer.pad_token_id, self.max_length)  # [batch, length]
-        attention_mask = pad([[1] * len(row) for row in ids], 0, self.max_length)
+
         chance = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)
         masked_ids, labels = mask_tokens(
             input_ids,
-            attention_mask.bool() & ~torch.isin(input_ids, self.special_ids),
+            ~torch.isin(input_ids, torch.tensor(self.special_ids)),
             mask_token_id=self.tokenizer.mask_token_id,
             vocab_size=len(self.tokenizer),
-            special_ids=self.special_ids.tolist(),
+            special_ids=self.special_ids,
             generator=torch.Generator().manual_seed(int(chance[0])),
         )
         batch = {
             "input_ids": masked_ids,
             "token_type_ids": pad(types, 0, self.max_length),
-            "attention_mask": attention_mask,
+            "attention_mask": pad([[1] * len(row) for row in ids], 0, self.max_length),
             "labels": labels,
         }
         if self.objective == "mlm+nsp":
             batch["next_sentence_label"] = torch.from_numpy(pairs.is_not_next[rows]).long()
         return batch
+
+
+class TaskData:
+    """Batches of labelled examples, by length; `len` is the number of steps in an epoch, and steps never end.
+
+    Args:
+        labels: the classes in the order of their numbers; None where labels are scores.
+        max_length: tokens of an example, special ones included; longer ones are truncated.
+        seed: every batch is a function of (seed, step).
+
+    Raises:
+        InputError: there is no example, or the label of one is not among `labels`.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        tokenizer: Any,
+        labels: Sequence[str] | None,
+        batch_size: int,
+        max_length: int,
+        seed: int,
+    ):
+        if not examples:
+            raise InputError("there is no example in the data; expected one or more")
+        self.tokenizer, self.batch_size, self.max_length, self.seed = tokenizer, batch_size, max_length, seed
+        texts = [example.text for example in examples]
+        pairs = None if examples[0].pair is None else [example.pair for example in examples]
+        encoded = tokenizer(texts, pairs, truncation=True, max_length=max_length)
+        self.input_ids, self.token_type_ids = encoded["input_ids"], encoded["token_type_ids"]
+        self.labels = self._numbers(examples, labels)  # [examples], or None where nothing is known
+        self.lengths = np.array([len(row) for row in self.input_ids])
+        self._epoch = lru_cache(maxsize=1)(partial(length_batches, self.lengths, batch_size, seed))
+
+    @staticmethod
+    def _numbers(examples: Sequence[Example], labels: Sequence[str] | None) -> torch.Tensor | None:
+        if any(example.label is None for example in examples):
+            return None
+        if labels is None:
+            return torch.tensor([float(example.label) for example in examples])  # type: ignore[arg-type]
+        number = {name: i for i, name in enumerate(labels)}
+        for i, name in enumerate((str(example.label) for example in examples), start=1):
+            if name not in number:
+                raise InputError(f"example {i} has the label {name!r}; expected one of {', '.join(labels)}")
+        return torch.tensor([number[str(example.label)] for example in examples])
+
+    def __len__(self) -> int:
+        return -(-len(self.input_ids) // self.batch_size)
+
+    def _make(self, rows: np.ndarray) -> Batch:
+        ids = [self.input_ids[row] for row in rows]
+        batch = {
+            "input_ids": pad(ids, self.tokenizer.pad_token_id, self.max_length),
+            "token_type_ids": pad([self.token_type_ids[row] for row in rows], 0, self.max_length),
+            "attention_mask": pad([[1] * len(row) for row in ids], 0, self.max_length),
+        }
+        return batch if self.labels is None else batch | {"labels": self.labels[torch.from_numpy(rows)]}
+
+    def batch(self, step: int) -> Batch:
+        """Make the batch of a step.
+
+        Returns:
+            input_ids, token_type_ids, attention_mask: int64 [batch, length];
+            labels: [batch], int64 classes or float32 scores.
+        """
+        epoch, index = divmod(step, len(self))
+        return self._make(self._epoch(epoch)[index])
+
+    def batches_for_evaluation(self) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Go through all examples once, the longest first: (their numbers [batch], the batch)."""
+        order = np.argsort(-self.lengths, kind="stable")
+        for rows in np.split(order, range(self.batch_size, len(order), self.batch_size)):
+            yield rows, self._make(rows)

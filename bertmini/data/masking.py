@@ -19,35 +19,32 @@ def mask_tokens(
     mask_share: float = 0.8,
     random_share: float = 0.1,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Choose tokens to predict, and hide most of them (Devlin et al. 2018, section 3.1, A.1).
-
-    Of the chosen ones 80 % become [MASK], 10 % a random token, 10 % stay as they are: the model cannot tell which
-    tokens it will be asked for, so it has to keep a good account of all.
+    """Choose tokens to predict and hide most of them (Devlin et al. 2018, sections 3.1 and A.1).
 
     Args:
         input_ids: int64 [batch, length].
         maskable: bool [batch, length], True where a token may be chosen.
-        generator: the source of chance; the same state gives the same masks.
+        generator: the source of chance: the same state gives the same masks.
         special_ids: ids that a random token never is.
-        rate: share of a row's maskable tokens that is chosen, rounded, at least one.
-        mask_share, random_share: shares of the chosen ones.
+        rate: share of a row's maskable tokens that is chosen, rounded, one at least.
+        mask_share, random_share: shares of the chosen that become [MASK] and a random token; the rest stays.
 
     Returns:
-        (the ids with masks, the labels), both int64 [batch, length]; labels are -100 where nothing is predicted.
+        (ids with masks, labels), int64 [batch, length]; the label is -100 where nothing is predicted.
     """
-    # Each row chooses its exact share: the maskable tokens with the lowest of random scores.
+    # In each row the maskable tokens with the lowest random scores are chosen.
     scores = torch.rand(input_ids.shape, generator=generator).masked_fill(~maskable, 2.0)
-    ranks = scores.argsort(dim=1).argsort(dim=1)  # [batch, length]
-    how_many = (maskable.sum(dim=1, keepdim=True) * rate).round().clamp(min=1)  # [batch, 1]
-    chosen = maskable & (ranks < how_many)
+    rank = scores.argsort(dim=1).argsort(dim=1)  # [batch, length]
+    how_many = (rate * maskable.sum(dim=1, keepdim=True)).round().clamp(min=1)  # [batch, 1]
+    chosen = maskable & (rank < how_many)
     labels = torch.where(chosen, input_ids, -100)
 
-    fate = torch.rand(input_ids.shape, generator=generator)
-    becomes_mask = chosen & (fate < mask_share)
-    becomes_random = chosen & (fate >= mask_share) & (fate < mask_share + random_share)
     specials = sorted(set(special_ids))
     random_ids = torch.randint(vocab_size - len(specials), input_ids.shape, generator=generator)
-    for special in specials:  # step over each special id
+    for special in specials:  # step over each
         random_ids += random_ids >= special
-    masked_ids = torch.where(becomes_mask, mask_token_id, torch.where(becomes_random, random_ids, input_ids))
+
+    fate = torch.rand(input_ids.shape, generator=generator)
+    masked_ids = torch.where(chosen & (fate < mask_share + random_share), random_ids, input_ids)
+    masked_ids = torch.where(chosen & (fate < mask_share), mask_token_id, masked_ids)
     return masked_ids, labels

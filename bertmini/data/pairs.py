@@ -1,10 +1,11 @@
-"""Which tokens stand together in one training example: sentence pairs, or stretches of one document."""
+"""Which tokens stand together in a training example: a pair of passages, or one stretch of a document."""
 
 from __future__ import annotations
 
 import random
 from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,13 +15,18 @@ from bertmini.errors import InputError
 
 @dataclass(frozen=True)
 class Pairs:
-    """Examples as places in Corpus.token_ids, all int32 [examples]: A is a_start:a_end, B is b_start:b_end."""
+    """Examples as places in Corpus.token_ids: passage A is a_start:a_end, B is b_start:b_end.
+
+    Args:
+        a_start, a_end, b_start, b_end: int32 [examples].
+        is_not_next: int32 [examples], 0 where B follows A, 1 where B comes from another document.
+    """
 
     a_start: np.ndarray
     a_end: np.ndarray
     b_start: np.ndarray
     b_end: np.ndarray
-    is_not_next: np.ndarray  # 0: B follows A in the text. 1: B comes from another document.
+    is_not_next: np.ndarray
 
     def __len__(self) -> int:
         return len(self.a_start)
@@ -31,75 +37,77 @@ class Pairs:
 
 
 def pair_examples(corpus: Corpus, max_length: int, seed: int, epoch: int, short_share: float = 0.1) -> Pairs:
-    """Cut a corpus into pairs for next sentence prediction, anew each epoch (Devlin et al. 2018, section 3.1, A.2).
+    """Cut a corpus into pairs for next sentence prediction (Devlin et al. 2018, sections 3.1 and A.2).
 
-    Sentences are gathered until they fill an example and are cut in two at a random place: A and B. In half of the
-    examples B is thrown back and replaced by sentences of another document.
+    Sentences are gathered until they fill an example, and parted at random into A and B. In half of the
+    examples B is then replaced by sentences of another document.
 
     Args:
         max_length: tokens of an example, with [CLS] and two [SEP].
-        seed, epoch: the same two numbers give the same pairs.
-        short_share: share of examples that aim at a random shorter length, as texts in use are often short.
+        seed, epoch: the same two numbers give the same pairs; each epoch has its own.
+        short_share: share of the examples that aim at a shorter length, since texts in use are often short.
 
     Raises:
-        InputError: the corpus has one document only, or max_length leaves no room for two tokens.
+        InputError: the corpus has a single document, or max_length has no room for two tokens.
     """
     if corpus.num_documents < 2:
-        raise InputError("the corpus has one document; expected two or more, since a NotNext pair takes its second "
-                         "half from another document (give more files, a separator, or the objective mlm)")
-    room = max_length - 3  # for [CLS] and two [SEP]
+        raise InputError("the corpus has one document; expected more, since NotNext takes B from another one")
+    room = max_length - 3
     if room < 2:
-        raise InputError(f"max_length is {max_length}; expected at least 5: [CLS] a [SEP] b [SEP]")
+        raise InputError(f"max_length is {max_length}; expected at least 5, for [CLS] a [SEP] b [SEP]")
     rng = random.Random(f"pairs {seed} {epoch}")
-    starts = corpus.sentence_starts.tolist()
-    documents = corpus.document_starts.tolist()
+    token_at = corpus.sentence_starts.tolist()  # sentence number -> place of its first token
     examples = []
-    for document in range(corpus.num_documents):
-        first, end = documents[document], documents[document + 1]
-        while first < end:
+    for document, (sentence, document_end) in enumerate(pairwise(corpus.document_starts.tolist())):
+        while sentence < document_end:
             target = rng.randint(2, room) if rng.random() < short_share else room
-            last = min(bisect_left(starts, starts[first] + target), end)  # sentences first … last - 1 fill the target
-            middle = rng.randrange(first + 1, last) if last - first > 1 else last
-            a_start, a_end = starts[first], starts[middle]
-            is_not_next = last - first == 1 or rng.random() < 0.5
-            if is_not_next:
-                other = rng.randrange(corpus.num_documents - 1)
-                other += other >= document  # every document but this one
-                b_first = rng.randrange(documents[other], documents[other + 1])
-                b_last = bisect_left(starts, starts[b_first] + max(target - (a_end - a_start), 1))
-                b_start, b_end = starts[b_first], starts[min(b_last, documents[other + 1])]
-                first = middle  # the sentences meant for B are not wasted: the next example begins with them
+            end = min(bisect_left(token_at, token_at[sentence] + target), document_end)
+            is_single = end - sentence == 1
+            middle = end if is_single else rng.randrange(sentence + 1, end)
+            a = token_at[sentence], token_at[middle]
+            if is_not_next := is_single or rng.random() < 0.5:
+                b = _from_another_document(corpus, token_at, rng, document, target - (a[1] - a[0]))
+                sentence = middle  # not wasted: the next example begins with the sentences meant for B
             else:
-                b_start, b_end = a_end, starts[last]
-                first = last
-            examples.append((*_truncate(rng, a_start, a_end, b_start, b_end, room), is_not_next))
+                b = token_at[middle], token_at[end]
+                sentence = end
+            examples.append((*_truncate(rng, a, b, room), is_not_next))
     return Pairs(*np.array(examples, dtype=np.int32).T)
 
 
-def _truncate(rng: random.Random, a_start: int, a_end: int, b_start: int, b_end: int, room: int) -> tuple[int, ...]:
-    """Take tokens from the longer of A and B until both fit, each from its front or its back by the toss of a coin."""
-    a_length, b_length = a_end - a_start, b_end - b_start
+def _from_another_document(
+    corpus: Corpus, token_at: list[int], rng: random.Random, document: int, target: int
+) -> tuple[int, int]:
+    """Take about `target` tokens from a random sentence onwards, in any document but `document`."""
+    other = rng.randrange(corpus.num_documents - 1)
+    other += other >= document
+    first, document_end = corpus.document_starts[other : other + 2].tolist()
+    sentence = rng.randrange(first, document_end)
+    end = bisect_left(token_at, token_at[sentence] + max(target, 1))
+    return token_at[sentence], token_at[min(end, document_end)]
+
+
+def _truncate(rng: random.Random, a: tuple[int, int], b: tuple[int, int], room: int) -> tuple[int, ...]:
+    """Drop tokens of the longer passage until both fit, each from its front or its back as a coin falls."""
+    a_length, b_length = a[1] - a[0], b[1] - b[0]
     a_kept = min(a_length, max(room - b_length, (room + 1) // 2))
     b_kept = min(b_length, room - a_kept)
-    a_front = rng.getrandbits(a_length - a_kept).bit_count()  # one coin a token: heads, from the front
-    b_front = rng.getrandbits(b_length - b_kept).bit_count()
-    return a_start + a_front, a_start + a_front + a_kept, b_start + b_front, b_start + b_front + b_kept
+    a_start = a[0] + rng.getrandbits(a_length - a_kept).bit_count()  # a coin for each dropped token
+    b_start = b[0] + rng.getrandbits(b_length - b_kept).bit_count()
+    return a_start, a_start + a_kept, b_start, b_start + b_kept
 
 
 def stretch_examples(corpus: Corpus, max_length: int, seed: int, epoch: int) -> Pairs:
-    """Cut each document into stretches that fill max_length, without a second half (Liu et al. 2019, section 4.2).
+    """Cut each document into stretches that fill max_length, with no B (Liu et al. 2019, section 4.2).
 
-    The first stretch of a document has a random length, so that the cuts fall elsewhere in each epoch.
+    The first stretch of a document is cut short at random, so that the cuts fall elsewhere in each epoch.
     """
-    room = max_length - 2  # for [CLS] and [SEP]
+    room = max_length - 2
     if room < 1:
-        raise InputError(f"max_length is {max_length}; expected at least 3: [CLS] a [SEP]")
+        raise InputError(f"max_length is {max_length}; expected at least 3, for [CLS] a [SEP]")
     rng = np.random.default_rng([seed, epoch])
     borders = corpus.sentence_starts[corpus.document_starts].tolist()
-    starts = [
-        np.append(begin, np.arange(begin + rng.integers(1, room + 1), end, room))
-        for begin, end in zip(borders, borders[1:], strict=False)
-    ]
+    starts = [[a, *range(a + rng.integers(1, room + 1), b, room)] for a, b in pairwise(borders)]
     a_start = np.concatenate(starts).astype(np.int32)
     a_end = np.append(a_start[1:], len(corpus)).astype(np.int32)
     return Pairs(a_start, a_end, a_end, a_end, np.zeros_like(a_start))

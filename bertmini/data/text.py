@@ -11,80 +11,79 @@ from bertmini.errors import InputError
 
 Document = list[str]  # its sentences, in order
 
-ABBREVIATIONS = frozenset(
-    ["Mr", "Mrs", "Ms", "Messrs", "Mme", "Mlle", "M", "Dr", "Prof", "St", "Ste", "Rev", "Hon", "Sir", "Capt", "Col", "Gen", "Lieut", "Lt", "Maj", "Sgt", "Gov", "Sen", "Rep", "Jr", "Sr", "Esq", "Mt", "Ft", "Co", "Inc", "Ltd", "Bros", "No", "Nos", "Vol", "Chap", "Fig", "Ed", "pp", "p", "vs", "viz", "etc", "cf", "al", "i.e", "e.g", "a.m", "p.m", "Jan", "Feb", "Mar", "Apr", "Jun", "Jul", "Aug", "Sept", "Sep", "Oct", "Nov", "Dec"]
+# An end mark and closing quotes, white space, and then what can begin a sentence.
+_SENTENCE_END = re.compile(
+    r"""([.!?…]+["'”’)\]]*)\s+(?=["'“‘`(\[—-]*[^\W_a-zß-öø-ÿ])"""  # noqa: RUF001
+    r"|[。！？]+[”’」』）]*\s*"  # noqa: RUF001  (Chinese needs no space)
 )
-# An end mark, closing quotes, white space, and then something that can begin a sentence. Chinese needs no space.
-_SENTENCE_END = re.compile(r"""([.!?…]+["'”’)\]]*)\s+(?=["'“‘`(\[—-]*[^\W_a-zß-öø-ÿ])|([。！？]+[”’」』）]*)\s*""")
-_LAST_WORD = re.compile(r"[^\W_](?:[^\W_]|\.(?=\w))*$")
-
+# A full stop after these ends no sentence: titles, initials (but "So did I." is a sentence), e.g., U.S.
+_ABBREVIATION = re.compile(
+    r"(?<![\w.])(?:Mrs?|Ms|Messrs|Mme|Mlle|Dr|Prof|Ste?|Rev|Hon|Capt|Col|Gen|Lieut|Lt|Maj|Sgt|Gov|Sen|Rep"
+    r"|Jr|Sr|Esq|Mt|Ft|Co|Inc|Ltd|Bros|Nos?|Vol|Chap|Fig|Ed|pp?|vs|viz|cf|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
+    r"|[A-HJ-Z]|(?:[A-Za-z]\.)+[A-Za-z])$"
+)
 _ROMAN = r"(?=[IVXLC])C{0,3}(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})"
 _HEADING = re.compile(
-    r"= [^=].* =$"  # WikiText opens an article so; `= = Section = =` stays inside it
+    r"= [^=].* =$"  # opens an article in WikiText, where `= = Section = =` does not
     r"|\[?(?:CHAPTER|VOLUME|BOOK|PART|LETTER|CANTO|ACT|SCENE)\b.{0,70}$"
     r"|(?:Chapter|Volume|Book|Part|Letter|Canto|Act|Scene|Actus|Sco?ena) (?:\d|[A-Z]).{0,50}$"
     rf"|{_ROMAN}(?:\.(?: .{{1,70}})?)?$"
 )
-_CAPITALS = re.compile(r"[^a-z]*[A-Z]{2}[^a-z]*$")
 _SECTION = re.compile(r"= = .* = =$")
+_CAPITALS = re.compile(r"[^a-z]*[A-Z]{2}[^a-z]*$")
 
 
 def read_files(
     paths: Iterable[str | Path], *, encoding: str | None = None, strict: bool = False
 ) -> Iterator[tuple[Path, str]]:
-    """Read text files, and every file of a folder in the order of their names.
+    """Read text files, and of a folder every file that is not hidden, by name.
 
     Args:
-        paths: files and folders; hidden files of a folder are left out.
-        encoding: how the bytes are to be read. None: UTF-8, and Latin-1 where a file is not UTF-8, with one
-            warning that counts such files.
-        strict: refuse what is not UTF-8 (or not in `encoding`).
+        encoding: of the bytes; None is UTF-8, or Latin-1 where that fails, with one warning for all of them.
+        strict: refuse a file that is not UTF-8.
 
     Yields:
-        (path, text), line ends as "\\n".
+        (path, text), with "\\n" as the end of a line.
 
     Raises:
-        InputError: a path is missing, a file is empty or binary, or cannot be decoded.
+        InputError: a path is missing; a file is empty, binary or in another encoding.
     """
-    not_utf8: list[Path] = []
+    in_latin_1: list[Path] = []
     for path in _walk(paths):
         data = path.read_bytes()
         if not data.strip():
             raise InputError(f"{path} is empty; expected text")
         if encoding is None and b"\0" in data:
-            raise InputError(f"{path} is not text: byte {data.index(0)} is zero; expected UTF-8 (or give an encoding)")
+            raise InputError(f"{path} is binary (byte {data.index(0)} is zero); expected text in UTF-8")
         try:
             text = data.decode(encoding or "utf-8-sig")
         except LookupError:
-            raise InputError(f"unknown encoding {encoding!r}; Python knows utf-8, latin-1, cp1252, …") from None
+            raise InputError(f"encoding {encoding!r} is unknown; expected one like utf-8, latin-1") from None
         except UnicodeDecodeError as error:
-            if strict or encoding is not None:
-                line = data.count(b"\n", 0, error.start) + 1
-                name = encoding or "UTF-8"
-                raise InputError(f"{path}:{line} is not {name} (byte {error.start}); give its encoding") from None
+            if strict or encoding:
+                where = f"{path}:{data.count(10, 0, error.start) + 1}"
+                raise InputError(f"{where} is not {encoding or 'UTF-8'}; give its encoding") from None
             text = data.decode("latin-1")
-            not_utf8.append(path)
+            in_latin_1.append(path)
         yield path, text.replace("\r\n", "\n")
-    if not_utf8:
-        names = ", ".join(map(str, not_utf8[:3])) + (", …" if len(not_utf8) > 3 else "")
-        warnings.warn(f"not UTF-8, read as Latin-1: {len(not_utf8)} of the files ({names})", stacklevel=2)
+    if in_latin_1:
+        count = f"{len(in_latin_1)} file{'s' * (len(in_latin_1) > 1)}"
+        names = ", ".join(map(str, in_latin_1[:3])) + ", …" * (len(in_latin_1) > 3)
+        warnings.warn(f"{count} not in UTF-8, read as Latin-1: {names}", stacklevel=2)
 
 
 def _walk(paths: Iterable[str | Path]) -> Iterator[Path]:
     for path in map(Path, paths):
-        if not path.exists():
-            raise InputError(f"{path} does not exist; expected a text file or a folder of them")
-        if path.is_file():
-            yield path
-            continue
-        files = [p for p in sorted(path.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+        inside = sorted(path.rglob("[!.]*")) if path.is_dir() else [path]
+        files = [file for file in inside if file.is_file()]
         if not files:
-            raise InputError(f"{path} is a folder without files; expected text files")
+            found = "is a folder without files" if path.exists() else "does not exist"
+            raise InputError(f"{path} {found}; expected a text file, or a folder of them")
         yield from files
 
 
 def read_documents(
-    paths: Iterable[str | Path] | str | Path,
+    paths: str | Path | Iterable[str | Path],
     *,
     encoding: str | None = None,
     strict: bool = False,
@@ -92,24 +91,19 @@ def read_documents(
 ) -> list[Document]:
     """Read running text as documents of sentences.
 
-    A document ends with its file, and before a heading (`= Title =`, CHAPTER IV, Book II, VII. A Title), before a
-    title in capitals after two blank lines, and at three blank lines. What is only one sentence long (a title
-    page) joins its neighbour. Headings are not part of the text.
+    A document ends with its file, before a heading (`= Title =`, CHAPTER IV, Book II, VII. A Title), before
+    a title in capitals after two blank lines, and at three blank lines. A lone sentence (a title page) joins
+    its neighbour. Headings are left out.
 
     Args:
-        paths: files and folders.
-        encoding, strict: as in `read_files`.
-        separator: a line that stands between two documents, and replaces the rules above; "" is the blank line.
-
-    Raises:
-        InputError: see `read_files`; or no file holds a sentence.
+        separator: a line that stands between documents, instead of all these rules; "" is a blank line.
+        encoding, strict: as in `read_files`, whose InputError it raises, too.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    documents: list[Document] = []
-    for _, text in read_files(paths, encoding=encoding, strict=strict):
-        documents += _split_documents(text, separator)
+    texts = [text for _, text in read_files(paths, encoding=encoding, strict=strict)]
+    documents = [document for text in texts for document in _split_documents(text, separator)]
     if not documents:
-        raise InputError(f"{', '.join(map(str, paths))}: no sentence found; expected running text")
+        raise InputError(f"{', '.join(map(str, paths))}: no sentence in it; expected running text")
     return documents
 
 
@@ -117,17 +111,15 @@ def _split_documents(text: str, separator: str | None) -> list[Document]:
     if separator is not None:
         parts = re.split(rf"^[ \t]*{re.escape(separator)}[ \t]*$", text, flags=re.MULTILINE)
         return [document for part in parts if (document := split_sentences(part))]
-
     documents: list[Document] = [[]]
     blank_lines = 0
     for block in re.split(r"\n((?:[ \t]*\n)+)", text):
-        if not block.strip():
+        line = block.strip()
+        if not line:
             blank_lines = block.count("\n")
             continue
-        line = block.strip()
-        is_heading = "\n" not in line and bool(
-            _HEADING.match(line) or (blank_lines >= 2 and _CAPITALS.match(line))
-        )
+        is_title = _HEADING.match(line) or (blank_lines >= 2 and _CAPITALS.match(line))
+        is_heading = is_title and "\n" not in line
         if (is_heading or blank_lines >= 3) and len(documents[-1]) > 1:
             documents.append([])
         if not is_heading and not _SECTION.match(line):
@@ -138,44 +130,26 @@ def _split_documents(text: str, separator: str | None) -> list[Document]:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split text into sentences; lines broken by hand are joined.
-
-    Args:
-        text: any length, one paragraph or several (a blank line ends a sentence).
-
-    Returns:
-        The sentences, white space inside each reduced to single spaces.
-    """
-    return [s for block in re.split(r"\n[ \t]*\n", text) for s in _split_block(" ".join(block.split()))]
-
-
-def _split_block(block: str) -> Iterator[str]:
-    start = 0
-    for end in _SENTENCE_END.finditer(block):
-        if not _is_abbreviation(block[start : end.start()], end[1]):
-            yield block[start : end.end()].rstrip()
-            start = end.end()
-    if start < len(block):
-        yield block[start:]
-
-
-def _is_abbreviation(before: str, end_mark: str | None) -> bool:
-    """Mr. and the J. of J. Smith do not end a sentence; "So did I." does."""
-    word = _LAST_WORD.search(before) if end_mark == "." else None
-    return bool(word) and (word[0] in ABBREVIATIONS or (len(word[0]) == 1 and word[0].isupper() and word[0] != "I"))
+    """Split text into sentences. Lines broken by hand are joined; a blank line ends a sentence, too."""
+    sentences = []
+    for block in re.split(r"\n[ \t]*\n", text):
+        line, start = " ".join(block.split()), 0
+        for end in _SENTENCE_END.finditer(line):
+            if end[1] != "." or not _ABBREVIATION.search(line, start, end.start()):
+                sentences.append(line[start : end.end()].rstrip())
+                start = end.end()
+        sentences += [line[start:]] if start < len(line) else []
+    return sentences
 
 
 def hold_out(documents: Sequence[Document], one_in: int = 20) -> tuple[list[Document], list[Document]]:
-    """Set every `one_in`-th document aside, the last one where there are fewer.
+    """Set aside every `one_in`-th document, or the last one where there are fewer.
 
     Returns:
         (the documents to train on, those held out).
-
-    Raises:
-        InputError: there are fewer than two documents.
     """
     if len(documents) < 2:
-        raise InputError("one document cannot be split into training and held-out documents; expected two or more")
-    first = min(one_in, len(documents)) - 1
-    held_out = set(range(first, len(documents), one_in))
-    return [d for i, d in enumerate(documents) if i not in held_out], [documents[i] for i in sorted(held_out)]
+        raise InputError("one document cannot be split in training and held-out ones; expected two or more")
+    held_out = documents[min(one_in, len(documents)) - 1 :: one_in]
+    rest = [document for i, document in enumerate(documents, start=1) if i % min(one_in, len(documents))]
+    return rest, list(held_out)

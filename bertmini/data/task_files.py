@@ -1,0 +1,218 @@
+"""Labelled examples from the files people have, from the Gazette and from the hub."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bertmini.data.text import read_files
+from bertmini.errors import InputError
+
+
+@dataclass(frozen=True)
+class Example:
+    """A text or a pair of texts, and its label: a class (str), a score (float), or None where unknown."""
+
+    text: str
+    pair: str | None = None
+    label: str | float | int | None = None
+
+
+Row = tuple[str, dict[str, str]]  # where it stands ("file:line"), and its values by column
+
+FORMATS = (".tsv", ".csv", ".jsonl", ".txt")
+SPLITS = {
+    "train": ("train",),
+    "dev": ("dev", "val", "validation", "dev_matched", "validation_matched"),
+    "test": ("test",),
+}
+# What columns are called, in GLUE and elsewhere; the first that a file has are taken.
+TEXT_COLUMNS = [
+    ("sentence1", "sentence2"),
+    ("question1", "question2"),
+    ("premise", "hypothesis"),
+    ("question", "sentence"),
+    ("#1 String", "#2 String"),
+    ("text_a", "text_b"),
+    ("text", "pair"),
+    ("sentence",),
+    ("text",),
+    ("text_a",),
+]
+LABEL_COLUMNS = [("gold_label",), ("label",), ("score",), ("is_duplicate",), ("Quality",)]
+_TREC = re.compile(r"([A-Z]+):(\w+) (.+)")
+
+
+def read_task(
+    data: str | Path,
+    task: str = "classify",
+    text_columns: Sequence[str] | None = None,
+    label_column: str | None = None,
+    encoding: str | None = None,
+    strict: bool = False,
+) -> dict[str, list[Example]]:
+    """Read the examples of a task, by split: train, dev and test, as far as they are there.
+
+    Args:
+        data: a folder with train, dev (val, validation) and test as .tsv, .csv, .jsonl or .txt (`text;label`,
+            or TREC's `COARSE:fine text`); one such file; gazette/NAME; or hf:NAME (hf:NAME:CONFIGURATION).
+        task: "classify", labels are str; "regress", labels are float.
+        text_columns, label_column: one or two, and one. Numbers (from 1) where a file has no header.
+        encoding, strict: as in `read_files`.
+
+    Raises:
+        InputError: with file and line, where a column is missing, a row has another width, a score is no
+            number, or dev or test has a label that training never saw.
+    """
+    name = str(data)
+    if name.startswith("gazette/"):
+        from bertmini.gazette import Gazette
+
+        gazette = Gazette()
+        return {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
+    if name.startswith("hf:"):
+        tables = _hub_tables(name.removeprefix("hf:"))
+    else:
+        paths = _paths(Path(data))
+        texts = read_files(paths.values(), encoding=encoding, strict=strict)
+        has_header = not (text_columns and all(column.isdecimal() for column in text_columns))
+        tables = {
+            split: list(_table(path, text, has_header))
+            for split, (path, text) in zip(paths, texts, strict=True)
+        }
+
+    text_choices = [tuple(text_columns)] if text_columns else TEXT_COLUMNS
+    label_choices = [(label_column,)] if label_column else LABEL_COLUMNS
+    splits: dict[str, list[Example]] = {}
+    for split, rows in tables.items():
+        where, first = rows[0]
+        if split == "test" and not any(set(names) <= first.keys() for names in label_choices):
+            warnings.warn(f"{where}: no column of labels; the test part is left out", stacklevel=2)
+            continue
+        columns = _choose(where, first, text_choices, "--text-columns")
+        (label_column,) = _choose(where, first, label_choices, "--label-column")
+        splits[split] = [_example(where, row, columns, label_column, task) for where, row in rows]
+        if task == "classify" and "train" in splits:
+            seen = {example.label for example in splits["train"]}
+            for (where, _), example in zip(rows, splits[split], strict=True):
+                if example.label not in seen:
+                    raise InputError(f"{where}: {example.label!r} is a label that training never saw")
+    return splits
+
+
+def label_names(examples: Sequence[Example]) -> list[str]:
+    """List the classes in a fixed order: numbers by value, then words by the alphabet."""
+    names = {str(example.label) for example in examples}
+    return sorted(names, key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name))
+
+
+def _paths(path: Path) -> dict[str, Path]:
+    """The file of each split, train first; a single file is train unless its name says otherwise."""
+    if path.is_file():
+        return {next((split for split, names in SPLITS.items() if path.stem in names), "train"): path}
+    found: dict[str, Path] = {}
+    for split, names in SPLITS.items():
+        for file in [path / (name + suffix) for name in names for suffix in FORMATS]:
+            if file.exists():
+                found.setdefault(split, file)
+    if not found:
+        problem = "holds no such file" if path.exists() else "does not exist"
+        raise InputError(f"{path} {problem}; expected train, dev and test as {', '.join(FORMATS)}")
+    return found
+
+
+def _table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
+    lines = [(f"{path}:{i}", line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    if path.suffix == ".txt":
+        yield from _text_table(lines)
+    elif path.suffix == ".jsonl":
+        for where, line in lines:
+            try:
+                yield where, {column: str(value) for column, value in json.loads(line).items()}
+            except (ValueError, AttributeError):
+                raise InputError(f"{where}: not a JSON object; expected one a line") from None
+    elif path.suffix in (".tsv", ".csv"):
+        # A quote in a TSV file is a quote. In a CSV file it holds commas and line breaks together.
+        is_csv = path.suffix == ".csv"
+        cells = list(_csv_cells(path, text)) if is_csv else [(at, line.split("\t")) for at, line in lines]
+        header = cells.pop(0)[1] if has_header else [str(i + 1) for i in range(len(cells[0][1]))]
+        if not cells:
+            raise InputError(f"{path}:1: a header without rows; expected examples below it")
+        for where, values in cells:
+            if len(values) != len(header):
+                found = f"{len(values)} column{'s' * (len(values) > 1)}"
+                raise InputError(f"{where}: {found}; expected {len(header)}: {', '.join(header)}")
+            yield where, dict(zip(header, values, strict=True))
+    else:
+        raise InputError(f"{path}: unknown kind of file; expected {', '.join(FORMATS)}")
+
+
+def _csv_cells(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        yield from ((f"{path}:{reader.line_num}", row) for row in reader if row)
+    except csv.Error as error:
+        raise InputError(f"{path}:{reader.line_num}: not CSV ({error})") from None
+
+
+def _text_table(lines: list[tuple[str, str]]) -> Iterator[Row]:
+    is_trec = _TREC.fullmatch(lines[0][1])
+    for where, line in lines:
+        if is_trec and (found := _TREC.fullmatch(line)):
+            yield where, {"text": found[3], "label": found[1], "fine": f"{found[1]}:{found[2]}"}
+        elif not is_trec and ";" in line:
+            text, label = line.rsplit(";", 1)
+            yield where, {"text": text, "label": label.strip()}
+        else:
+            raise InputError(f"{where}: expected {'COARSE:fine text' if is_trec else 'text;label'}")
+
+
+def _hub_tables(name: str) -> dict[str, list[Row]]:
+    from datasets import load_dataset
+
+    loaded: Any = load_dataset(*name.split(":"))
+    tables = {}
+    for split, names in SPLITS.items():
+        for part in [loaded[each] for each in names if each in loaded][:1]:
+            word = {column: getattr(feature, "int2str", str) for column, feature in part.features.items()}
+            tables[split] = [
+                (f"hf:{name} {split}:{i}", {column: word[column](value) for column, value in row.items()})
+                for i, row in enumerate(part, start=1)
+            ]
+    return tables
+
+
+def _choose(
+    where: str, row: dict[str, str], choices: Sequence[tuple[str, ...]], option: str
+) -> tuple[str, ...]:
+    for columns in choices:
+        if set(columns) <= row.keys():
+            return columns
+    wanted = ", ".join("+".join(columns) for columns in choices)
+    raise InputError(f"{where}: columns are {', '.join(row)}; expected {wanted}; name yours with {option}")
+
+
+def _example(
+    where: str, row: dict[str, str], columns: tuple[str, ...], label_column: str, task: str
+) -> Example:
+    if missing := {*columns, label_column} - row.keys():
+        raise InputError(f"{where}: no {', '.join(sorted(missing))}; found {', '.join(row)}")
+    text, pair = (*(row[column] for column in columns), None)[:2]
+    label = row[label_column]
+    if task == "classify":
+        return Example(str(text), pair, label)
+    try:
+        score = float(label)
+    except ValueError:
+        score = math.nan
+    if not math.isfinite(score):
+        raise InputError(f"{where}: the score is {label!r}; expected a number")
+    return Example(str(text), pair, score)
