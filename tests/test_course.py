@@ -193,3 +193,13 @@ def test_use_of_an_unknown_name_says_so(restored):
 def test_pretrained_takes_the_named_model(monkeypatch):
     monkeypatch.setenv("MODEL", "some/model")
     assert course.pretrained() == "some/model"
+
+
+def test_use_of_a_stub_leaves_the_packages(restored, capsys):
+    class SelfAttention(attention.SelfAttention):
+        def forward(self, hidden_states, mask=None, return_weights=False):
+            return ...
+
+    course.use(SelfAttention)
+    assert said(capsys) == "SelfAttention stays the package's: yours is not attempted yet"
+    assert encoder.SelfAttention is not SelfAttention

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from bertmini.course import checks
+from bertmini.course.exercises import NotAttempted, one_line, run
 from bertmini.errors import InputError
 
 # name -> function that returns a list of (args, kwargs) to compare on; a class gets its constructor's first.
@@ -56,11 +57,15 @@ def use(mine: Any, in_place_of: str | None = None) -> None:
         return
     name = in_place_of or mine.__name__.removeprefix("My").removeprefix("my_")
     original, places = _find(name)
-    distance = _compare(name, original, mine)
+    try:
+        verdict = _compare(name, original, mine)
+    except NotAttempted:
+        print(f"{name} stays the package's: yours is not attempted yet")
+        return
     for module, attribute in places:
         _replaced.append((module, attribute, getattr(module, attribute)))
         setattr(module, attribute, mine)
-    print(f"{name} is now your {mine.__name__}: {distance}")
+    print(f"{name} is now your {mine.__name__}: {verdict}")
 
 
 def _find(name: str) -> tuple[Any, list[tuple[Any, str]]]:
@@ -73,9 +78,8 @@ def _find(name: str) -> tuple[Any, list[tuple[Any, str]]]:
     ]
     for module in modules:
         candidate = vars(module).get(name)
-        if (inspect.isclass(candidate) or inspect.isfunction(candidate)) and _is_ours(
-            candidate, module, name
-        ):
+        replaceable = inspect.isclass(candidate) or inspect.isfunction(candidate)
+        if replaceable and _is_ours(candidate, module, name):
             current = candidate
             break
     else:
@@ -95,17 +99,18 @@ def _is_ours(candidate: Any, module: Any, name: str) -> bool:
     return replaced_here or candidate.__module__.split(".")[0] == "bertmini"
 
 
-def _compare(name: str, original: Any, mine: Any) -> str:
+def _compare(name: str, original: Callable[..., Any], mine: Callable[..., Any]) -> str:
     if name not in _samples:
         _load_samples()
     if name not in _samples:
         return "in use, not compared (no inputs are registered for it)"
-    calls = _samples[name]()
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        if inspect.isclass(original):
+        torch.manual_seed(0)
+        calls = _samples[name]()
+        if isinstance(original, type):
             (args, kwargs), *calls = calls
-            built = original(*args, **kwargs)
-            mine = _same_parameters(name, built, _attempt(name, mine, args, kwargs)).eval()
+            built: Any = original(*args, **kwargs)
+            mine = same_parameters(name, built, _attempt(name, mine, args, kwargs)).eval()
             original = built.eval()
         distance = 0.0
         for args, kwargs in calls:
@@ -126,21 +131,20 @@ def _load_samples() -> None:
 
 def _attempt(name: str, mine: Any, args: tuple, kwargs: dict) -> Any:
     try:
-        return mine(*args, **kwargs)
+        return run(mine, *args, **kwargs)
+    except NotAttempted:
+        raise
     except Exception as error:
-        words = " ".join(str(error).split())
-        raise InputError(
-            f"your {name} cannot take the package's place: {type(error).__name__}: {words}"
-        ) from None
+        raise InputError(f"your {name} cannot take the package's place: {one_line(error)}") from None
 
 
-def _same_parameters(name: str, original: nn.Module, mine: nn.Module) -> nn.Module:
+def same_parameters(name: str, original: nn.Module, mine: nn.Module) -> nn.Module:
+    """Copy the package's parameters into the reader's module of that name, or say which do not fit."""
     theirs, yours = original.state_dict(), mine.state_dict()
     for key, tensor in theirs.items():
         if key not in yours:
-            raise InputError(
-                f"your {name} has no parameter {key!r} {list(tensor.shape)}: it has {list(yours)}"
-            )
+            wanted = f"{key!r} {list(tensor.shape)}"
+            raise InputError(f"your {name} has no parameter {wanted}: it has {list(yours)}")
         if yours[key].shape != tensor.shape:
             shapes = f"{list(yours[key].shape)}, the package's has {list(tensor.shape)}"
             raise InputError(f"your {name}'s parameter {key!r} has shape {shapes}")
@@ -157,9 +161,9 @@ def _tensors(output: Any) -> list[torch.Tensor]:
         return [tensor for field in fields(output) for tensor in _tensors(getattr(output, field.name))]
     if isinstance(output, dict):
         output = list(output.values())
-    return (
-        [tensor for item in output for tensor in _tensors(item)] if isinstance(output, (tuple, list)) else []
-    )
+    if isinstance(output, (tuple, list)):
+        return [tensor for item in output for tensor in _tensors(item)]
+    return []
 
 
 def _distance(name: str, theirs: Any, yours: Any) -> float:
@@ -167,9 +171,10 @@ def _distance(name: str, theirs: Any, yours: Any) -> float:
     shapes_left, shapes_right = [list(t.shape) for t in left], [list(t.shape) for t in right]
     if shapes_left != shapes_right:
         raise InputError(f"your {name} returns shapes {shapes_right}, the package's returns {shapes_left}")
-    # A place that is nan or infinite in both counts as equal, in one only as infinitely far.
-    gaps = [
-        (a.double() - b.double()).abs().where(a != b, 0.0).nan_to_num(nan=float("inf"))
-        for a, b in zip(left, right, strict=True)
-    ]
-    return max((gap.max().item() for gap in gaps if gap.numel()), default=0.0)
+    return max((_gap(a.double(), b.double()) for a, b in zip(left, right, strict=True)), default=0.0)
+
+
+def _gap(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest difference; nan or infinity in both is none, in one of them an infinite one."""
+    differ = (a != b) & ~(a.isnan() & b.isnan())
+    return (a - b)[differ].abs().nan_to_num(nan=float("inf")).max().item() if differ.any() else 0.0

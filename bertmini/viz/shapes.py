@@ -44,7 +44,7 @@ def boxes(steps: Sequence[Step], title: str | None = None) -> Picture:
         height, wide = lengths[rows], lengths[columns]
         edge = COLOURS[tensors.index(step) % len(COLOURS)]
         axis.add_patch(
-            rectangle((x + 0.3, -height / 2), wide, height, fc=f"{edge}22", ec=edge, linewidth=1.6)
+            rectangle((x + 0.3, -height / 2), wide, height, fc="none", ec=edge, linewidth=1.6)
         )
         axis.text(x + 0.3 + wide / 2, 0, name, va="center", weight="bold", fontsize=11, **style)
         axis.text(x + 0.18, 0, rows, va="center", rotation=90, fontsize=8.5, **style)
