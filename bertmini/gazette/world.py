@@ -158,6 +158,8 @@ class World:
         if given:
             for place, cell in enumerate(given):
                 weights[:, place] = [int(weight) for weight in cell.split()]
+        if "trade" in cells:
+            cells["job"] = [cell.removeprefix("the ") for cell in cells["trade"]]
         if "pronoun" in cells:
             cells |= self._agree(cells.pop("pronoun"))
         facets = {column: tuple(map(Choice.read, column_cells)) for column, column_cells in cells.items()}
