@@ -1,0 +1,694 @@
+"""The command line: `bertmini COMMAND …`. Each command is a dataclass; its fields are the options."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import os
+import random
+import shutil
+import sys
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+from tyro.conf import Positional, arg
+
+from bertmini.errors import InputError
+
+if TYPE_CHECKING:
+    from bertmini.training import Options, Run
+
+SHIPPED = str(Path(__file__).parent / "pretrained" / "gazette-mini")
+
+Paths = Annotated[tuple[str, ...], arg(metavar="gazette|PATH…|hf:NAME")]
+Directory = Annotated[str, arg(metavar="DIR")]
+Count = Annotated[int, arg(metavar="N")]
+Number = Annotated[float, arg(metavar="X")]
+Precision = Literal["auto", "bf16", "fp16", "float32"]
+
+
+@dataclass(kw_only=True)
+class Reading:
+    """How running text is read."""
+
+    documents: Annotated[int | None, arg(metavar="N")] = None
+    """Documents to use at most; not given: all of them, and 20000 of the Gazette."""
+    separator: Annotated[str | None, arg(metavar="LINE")] = None
+    """A line that stands between two documents; not given: files, headings and blank-line runs end a document."""
+    encoding: Annotated[str | None, arg(metavar="NAME")] = None
+    """How files are encoded; not given: UTF-8, and Latin-1 with a warning where a file is not."""
+    strict: bool = False
+    """Refuse files that are not UTF-8."""
+
+    def read(self, data: tuple[str, ...], held_out: int) -> tuple[list[list[str]], list[list[str]]]:
+        from bertmini.tasks.pretrain import read_corpus
+
+        return read_corpus(
+            data,
+            self.documents,
+            held_out,
+            separator=self.separator,
+            encoding=self.encoding,
+            strict=self.strict,
+        )
+
+
+@dataclass(kw_only=True)
+class Training:
+    """How a model is trained."""
+
+    out: Directory
+    """The run directory; made new."""
+    accumulation: Count = 1
+    """Batches in an update."""
+    warmup_share: Number = 0.1
+    """Share of the steps in which the learning rate rises."""
+    weight_decay: Number = 0.01
+    """Weight decay of matrices."""
+    precision: Precision = "auto"
+    """Number format of the matrix products; auto: the fastest that is safe here."""
+    log_every: Count = 10
+    """Steps between lines of log.jsonl."""
+    seed: int = 0
+    """Seed of weights, batches, masks and dropout."""
+    resume: bool = False
+    """Continue the interrupted run in --out; its options count."""
+
+    def options(self, **settings: Any) -> dict[str, Any]:
+        """The fields of `Options` that this command has."""
+        from bertmini.training import Options
+
+        names = {field.name for field in fields(Options)}
+        return {name: value for name, value in asdict(self).items() if name in names} | settings
+
+    def start(self, options: Options) -> Run:
+        """The run directory: a new one, or the interrupted one."""
+        from bertmini.training import Run
+
+        if self.resume:
+            return Run.resume(self.out)
+        return Run.create(self.out, options, {"command": type(self).__name__.lower(), **asdict(self)})
+
+
+@dataclass(kw_only=True)
+class TrainTokenizer(Reading):
+    """Train a WordPiece vocabulary on running text."""
+
+    corpus: Positional[Paths] = ("gazette",)
+    """Text files and folders, or gazette, or a data set of the hub with a column named text."""
+    out: Directory
+    """The tokenizer's directory; made new."""
+    vocab_size: Count = 8000
+    """Pieces in the vocabulary."""
+    cased: bool = False
+    """Keep capitals and accents."""
+    min_frequency: Count = 1
+    """Count below which two pieces are not joined."""
+
+    def run(self) -> None:
+        from bertmini.tokenizer import WordPieceTokenizer
+
+        refuse_existing(self.out)
+        documents, _ = self.read(self.corpus, held_out=0)
+        texts = (sentence for document in documents for sentence in document)
+        tokenizer = WordPieceTokenizer.train(
+            texts, self.vocab_size, lowercase=not self.cased, min_frequency=self.min_frequency
+        )
+        with new_directory(self.out) as directory:
+            tokenizer.save_pretrained(directory)
+        print(f"{self.out}: {len(tokenizer)} pieces")
+
+
+@dataclass(kw_only=True)
+class PretrainingTraining(Training):
+    """What pretraining and distillation share."""
+
+    steps: Annotated[int | None, arg(metavar="N")] = None
+    """Updates of the weights; not given, nor --minutes: 1000."""
+    minutes: Annotated[float | None, arg(metavar="M")] = None
+    """Training time in minutes, turned into steps by timing the first ones."""
+    max_length: Count = 128
+    """Tokens of an example, [CLS] and [SEP] included."""
+    batch_size: Count = 32
+    """Examples in a batch."""
+    learning_rate: Number = 5e-4
+    """The highest learning rate, reached at the end of the warm-up."""
+    evaluate_every: Count = 500
+    """Steps between measurements on the held-out documents."""
+    checkpoint_every: Count = 500
+    """Steps between checkpoints."""
+    held_out: Count = 20
+    """One document in N is held out and measured on; 0: none."""
+
+
+@dataclass(kw_only=True)
+class Pretrain(PretrainingTraining, Reading):
+    """Pretrain a BERT on running text: masked pieces, and whether one sentence follows another."""
+
+    data: Paths = ("gazette",)
+    """The embedded corpus; or text files and folders; or a data set of the hub with a column named text."""
+    preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "mini"
+    """The model's size: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024 (layers x width)."""
+    objective: Literal["mlm+nsp", "mlm"] = "mlm+nsp"
+    """Masked pieces and next sentences, or masked pieces alone."""
+    tokenizer: Annotated[str | None, arg(metavar="DIR")] = None
+    """Its tokenizer; not given: that of --init, or a new one, trained on the corpus."""
+    vocab_size: Annotated[int | None, arg(metavar="N")] = None
+    """Pieces of a new tokenizer; not given: 8000, and 1000 for the Gazette."""
+    init: Annotated[str | None, arg(metavar="DIR")] = None
+    """A model to go on from (domain adaptation); not given: random weights of --preset."""
+
+    def run(self) -> None:
+        from bertmini.data.batches import PretrainingData
+        from bertmini.data.corpus import Corpus
+        from bertmini.tasks import pretrain
+        from bertmini.training import Options, train
+
+        if not self.resume:
+            refuse_existing(self.out)
+        options = Options(**self.options(steps=self.steps or (None if self.minutes else 1000)))
+        documents, held_out = self.read(self.data, self.held_out)
+        tokenizer = self.get_tokenizer(documents)
+        tokenizer.model_max_length = self.max_length
+        corpus = Corpus.from_documents(documents, tokenizer)
+        batches = PretrainingData(
+            corpus, tokenizer, self.batch_size, self.max_length, self.seed, objective=self.objective
+        )
+        evaluate = None
+        if held_out:
+            evaluate = pretrain.held_out_metrics(
+                held_out, tokenizer, self.batch_size, self.max_length, self.objective
+            )
+        model = self.get_model(tokenizer)
+        with keeping_only_started_runs(self):
+            run = self.start(options)
+            tokenizer.save_pretrained(self.out)
+            history = train(model, batches.batch, options, evaluate=evaluate, run=run)
+            metrics = pretrain.summary(history, evaluate)
+            run.finish(metrics, model, tokenizer)
+        report(self.out, metrics)
+
+    def get_tokenizer(self, documents: list[list[str]]) -> Any:
+        from bertmini.tokenizer import WordPieceTokenizer
+
+        if self.resume:
+            return WordPieceTokenizer.from_pretrained(self.out)
+        if directory := self.tokenizer or self.init:
+            return WordPieceTokenizer.from_pretrained(directory)
+        size = self.vocab_size or (1000 if self.data == ("gazette",) else 8000)
+        return WordPieceTokenizer.train((s for document in documents for s in document), size)
+
+    def get_model(self, tokenizer: Any) -> Any:
+        from bertmini.tasks import pretrain
+
+        if not self.init:
+            return pretrain.new_model(self.preset, self.objective, tokenizer, self.seed)
+        import torch
+
+        torch.manual_seed(self.seed)
+        model = pretrain.MODELS[self.objective].from_pretrained(self.init)
+        if model.config.vocab_size < len(tokenizer):
+            raise InputError(
+                f"{self.tokenizer} has {len(tokenizer)} pieces and {self.init} knows {model.config.vocab_size}: "
+                "leave --tokenizer out to take the model's own"
+            )
+        return model
+
+
+@dataclass(kw_only=True)
+class TaskReading:
+    """How labelled examples are read."""
+
+    text_columns: Annotated[tuple[str, ...] | None, arg(metavar="NAME")] = None
+    """The column of the text, or of both texts of a pair; in a file without header their numbers from 1."""
+    label_column: Annotated[str | None, arg(metavar="NAME")] = None
+    """The column of the label."""
+    encoding: Annotated[str | None, arg(metavar="NAME")] = None
+    """How files are encoded; not given: UTF-8, and Latin-1 with a warning where a file is not."""
+    strict: bool = False
+    """Refuse files that are not UTF-8."""
+
+    def read(self, data: str, task: str) -> dict[str, list[Any]]:
+        from bertmini.data.task_files import read_task
+
+        return read_task(data, task, self.text_columns, self.label_column, self.encoding, self.strict)
+
+
+@dataclass(kw_only=True)
+class Finetune(Training, TaskReading):
+    model: Directory = SHIPPED
+    """The pretrained model to begin with: a directory or a hub id."""
+    from_scratch: bool = False
+    """Take the model's shape and tokenizer, and random weights."""
+    rows: Annotated[int | None, arg(metavar="N")] = None
+    """Training examples to use, drawn by the seed; not given: all."""
+    epochs: Count = 3
+    """Times through the training examples."""
+    batch_size: Count = 32
+    """Examples in a batch."""
+    learning_rate: Number = 5e-5
+    """The highest learning rate, reached at the end of the warm-up."""
+    max_length: Count = 128
+    """Tokens of an example; what is longer is cut."""
+    patience: Annotated[int | None, arg(metavar="N")] = None
+    """Epochs without a better result on the dev part after which training stops; not given: never."""
+
+    def run_task(self, name: str, data: str) -> None:
+        from bertmini.tasks import TASKS, finetune, load_for_task, task_options
+        from bertmini.tokenizer import WordPieceTokenizer
+
+        if not self.resume:
+            refuse_existing(self.out)
+        task, splits = TASKS[name], self.read(data, name)
+        if "train" not in splits:
+            raise InputError(f"{data}: it has {', '.join(splits)} and no train part to learn from")
+        if self.rows and self.rows < len(splits["train"]):
+            chosen = random.Random(self.seed).sample(range(len(splits["train"])), self.rows)
+            splits["train"] = [splits["train"][i] for i in sorted(chosen)]
+        tokenizer = WordPieceTokenizer.from_pretrained(self.model)
+        model = load_for_task(
+            task, splits["train"], self.model, from_scratch=self.from_scratch, seed=self.seed
+        )
+        tokenizer.model_max_length = max_length = min(self.max_length, model.config.max_position_embeddings)
+        settings = self.options()
+        patience = settings.pop("patience") if "dev" in splits else None
+        options = task_options(task, splits, self.epochs, **settings, patience=patience)
+        with keeping_only_started_runs(self):
+            run = self.start(options)
+            _, metrics = finetune(task, splits, model, tokenizer, options, max_length=max_length, run=run)
+            run.finish(metrics, model, tokenizer)
+        report(self.out, metrics)
+
+
+TaskData = Annotated[str, arg(metavar="gazette/NAME|DIR|hf:NAME")]
+
+
+@dataclass(kw_only=True)
+class FinetuneClassify(Finetune):
+    """Fine-tune a model to give a text or a pair one of several labels."""
+
+    data: TaskData = "gazette/emotion"
+    """Examples of the embedded corpus; or a folder with train, dev and test as TSV, CSV, JSONL or text;label TXT."""
+
+    def run(self) -> None:
+        self.run_task("classify", self.data)
+
+
+@dataclass(kw_only=True)
+class FinetuneRegress(Finetune):
+    """Fine-tune a model to give a text or a pair a number."""
+
+    data: TaskData = "gazette/similarity"
+    """Examples of the embedded corpus; or a folder with train, dev and test as TSV, CSV or JSONL."""
+
+    def run(self) -> None:
+        self.run_task("regress", self.data)
+
+
+@dataclass(kw_only=True)
+class Evaluate(TaskReading):
+    """Measure a model: a fine-tuned one on labelled examples, a pretrained one on running text. Prints JSON."""
+
+    data: Annotated[str, arg(metavar="gazette[/NAME]|DIR|FILE|hf:NAME")]
+    """What it is measured on; of a folder with parts, the one that --split names."""
+    model: Directory = SHIPPED
+    """The model."""
+    split: Literal["train", "dev", "test"] = "test"
+    """The part of a task, or of the Gazette."""
+    batch_size: Count = 32
+    """Examples in a batch."""
+
+    def run(self) -> None:
+        from bertmini.predict import Predictor
+
+        predictor = Predictor.from_pretrained(self.model)
+        metrics = self.on_text(predictor) if predictor.fills else self.on_examples(predictor)
+        print(json.dumps({self.split: metrics}, indent=2))
+
+    def on_text(self, predictor: Any) -> dict[str, Any]:
+        from bertmini.model.bert import BertForPreTraining
+        from bertmini.tasks import pretrain
+
+        reading = {"encoding": self.encoding, "strict": self.strict}
+        documents = pretrain.read_part(self.data, self.split, **reading)
+        objective = "mlm+nsp" if isinstance(predictor.model, BertForPreTraining) else "mlm"
+        measure = pretrain.held_out_metrics(
+            documents, predictor.tokenizer, self.batch_size, predictor.max_length, objective
+        )
+        return measure(predictor.model)
+
+    def on_examples(self, predictor: Any) -> dict[str, Any]:
+        from bertmini.data.batches import TaskData
+        from bertmini.tasks import classes_of, evaluate
+
+        splits = self.read(self.data, predictor.task.NAME)
+        if len(splits) == 1 and Path(self.data).is_file():
+            (examples,) = splits.values()
+        elif self.split in splits:
+            examples = splits[self.split]
+        else:
+            raise InputError(
+                f"{self.data}: no part {self.split}; it has {', '.join(splits)}: choose with --split"
+            )
+        classes = classes_of(predictor.model)
+        try:
+            data = TaskData(
+                examples, predictor.tokenizer, classes, self.batch_size, predictor.max_length, seed=0
+            )
+        except InputError as error:
+            raise InputError(f"{self.data}, {self.split}: {error}") from None
+        return evaluate(predictor.task, predictor.model, data.batches_for_evaluation())
+
+
+@dataclass(kw_only=True)
+class Predict:
+    """Answer for texts with a fine-tuned model: a line of JSON for each text, in order."""
+
+    text: Positional[Annotated[tuple[str, ...], arg(metavar="TEXT")]] = ()
+    """The texts; not given: the lines of standard input. A pair: two columns with a tab between them, or {"text": …, "pair": …}."""
+    model: Directory
+    """The fine-tuned model."""
+    batch_size: Count = 32
+    """Texts in a batch."""
+
+    def run(self) -> None:
+        from bertmini.predict import Predictor
+
+        predictor = Predictor.from_pretrained(self.model, batch_size=self.batch_size)
+        if predictor.fills:
+            raise InputError(
+                f"{self.model} holds a masked-language model: use bertmini fill, or fine-tune it first"
+            )
+        for answer in predictor(map(text_or_pair, texts_of(self.text))):
+            print(json.dumps(answer, ensure_ascii=False), flush=not self.text and sys.stdout.isatty())
+
+
+@dataclass(kw_only=True)
+class Fill:
+    """Find what may stand behind [MASK]: a line of JSON for each text, or a list on a terminal."""
+
+    text: Positional[Annotated[tuple[str, ...], arg(metavar="TEXT")]] = ()
+    """Texts with one [MASK] or more; not given: the lines of standard input."""
+    model: Directory = SHIPPED
+    """The pretrained model."""
+    top: Count = 5
+    """Candidates for each mask."""
+    batch_size: Count = 32
+    """Texts in a batch."""
+
+    def run(self) -> None:
+        from bertmini.predict import Predictor
+
+        predictor = Predictor.from_pretrained(self.model, batch_size=self.batch_size, top=self.top)
+        if not predictor.fills:
+            raise InputError(
+                f"{self.model} holds a fine-tuned model, which has no masked-language head: use predict"
+            )
+        for answer in predictor(map(text_or_pair, texts_of(self.text))):
+            if not sys.stdout.isatty():
+                print(json.dumps(answer, ensure_ascii=False))
+                continue
+            print(answer["text"])
+            for candidates in answer["masks"]:
+                for candidate in candidates:
+                    print(f"  {candidate['score']:6.1%}  {candidate['token']}")
+                print()
+
+
+@dataclass(kw_only=True)
+class GazetteExport:
+    """Write a task of the embedded corpus, or the corpus itself, as the files that people have."""
+
+    task: Positional[Annotated[str, arg(metavar="TASK")]]
+    """The task: emotion or similarity; or corpus, its running text."""
+    out: Directory
+    """The directory; made new."""
+    rows: Annotated[int | None, arg(metavar="N")] = None
+    """Examples in the train part; not given: the task's own number."""
+    seed: int = 0
+    """Which Gazette: each seed writes another."""
+
+    def run(self) -> None:
+        from bertmini.gazette import Gazette
+
+        refuse_existing(self.out)
+        with new_directory(self.out) as directory:
+            files = Gazette(self.seed).export(self.task, directory, self.rows)
+        print(f"{self.out}: {', '.join(file.name for file in files)}")
+
+
+COMMANDS: dict[str, Any] = {
+    "train-tokenizer": TrainTokenizer,
+    "pretrain": Pretrain,
+    "finetune classify": FinetuneClassify,
+    "finetune regress": FinetuneRegress,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "fill": Fill,
+    "gazette export": GazetteExport,
+}
+
+
+def texts_of(given: tuple[str, ...]) -> Iterable[str]:
+    """The texts of the command line, or the lines of standard input."""
+    if given:
+        return given
+    if sys.stdin is None or sys.stdin.isatty():
+        raise InputError("no text was given: add texts to the command, or send lines to its standard input")
+    return lines_of(sys.stdin.buffer)
+
+
+def lines_of(stream: Iterable[bytes]) -> Iterator[str]:
+    """Lines as text, UTF-8 or else Latin-1, with one warning that counts the latter.
+
+    Raises:
+        InputError: where a line is binary.
+    """
+    not_utf8 = 0
+    for number, line in enumerate(stream, start=1):
+        if b"\0" in line:
+            raise InputError(f"standard input, line {number}: a zero byte; expected a text on each line")
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError:
+            text, not_utf8 = line.decode("latin-1"), not_utf8 + 1
+        yield text.rstrip("\r\n")
+    if not_utf8:
+        warnings.warn(f"not UTF-8, read as Latin-1: {not_utf8} lines of standard input", stacklevel=2)
+
+
+def text_or_pair(line: str) -> Any:
+    """A text; a pair with a tab between its halves; or an object with text and pair."""
+    if line.startswith('{"'):
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise InputError(
+                f'{line[:60]!r} begins like JSON and is none ({error}); expected {{"text": …}}'
+            ) from None
+    halves = tuple(line.split("\t"))
+    return halves if len(halves) == 2 else line
+
+
+def refuse_existing(out: str) -> None:
+    path = Path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{out}: exists already; name a new directory, or remove it first")
+
+
+@contextlib.contextmanager
+def new_directory(out: str) -> Iterator[Path]:
+    """A temporary directory that takes its name when all is written, and goes when something fails."""
+    final = Path(out)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        os.replace(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def keeping_only_started_runs(command: Training) -> Iterator[None]:
+    """Remove a run directory that bad input left without a checkpoint: nothing was learned in it."""
+    was_there = (Path(command.out) / "run.json").exists()
+    try:
+        yield
+    except InputError:
+        if not was_there and not any(Path(command.out).glob("checkpoints/step-*")):
+            shutil.rmtree(command.out, ignore_errors=True)
+        raise
+
+
+def report(out: str, metrics: dict[str, Any]) -> None:
+    """The result in a few lines."""
+    for part in ("train", "dev", "test"):
+        numbers = {name: v for name, v in metrics.get(part, {}).items() if isinstance(v, float)}
+        if numbers:
+            print(f"{part:5}  " + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
+    print(
+        f"{out}: {metrics['seconds']:.0f} s of training, {metrics['tokens_per_second']:.0f} tokens a second"
+    )
+
+
+def parse(arguments: list[str]) -> Any:
+    """The command that the arguments name, with its options.
+
+    Raises:
+        InputError: for what the command does not know or cannot read.
+        SystemExit: after --help.
+    """
+    name = next((n for n in (" ".join(arguments[:2]), *arguments[:1]) if n in COMMANDS), None)
+    if name is None:
+        return parse_without_command(arguments)
+    rest = arguments[len(name.split()) :]
+    command = tyro_parse(name, rest)
+    if getattr(command, "resume", False):
+        return resumed(name, rest, command)
+    return command
+
+
+def parse_without_command(arguments: list[str]) -> None:
+    if arguments and arguments[0] == "--version":
+        from bertmini.version import __version__
+
+        print(f"bertmini {__version__}")
+        raise SystemExit(0)
+    words = [word for word in arguments if not word.startswith("-")]
+    known = [name for name in COMMANDS if not words or name.startswith(f"{words[0]} ")]
+    if {"-h", "--help"} & set(arguments) and known:
+        print("usage: bertmini COMMAND …\n")
+        for name in known:
+            print(f"  {name:18} {COMMANDS[name].__doc__.splitlines()[0]}")
+        print("\nbertmini COMMAND --help tells a command's options.")
+        raise SystemExit(0)
+    wanted = f"{' '.join(words[:2])!r} is no command" if words else "no command was given"
+    raise InputError(f"{wanted}; expected one of {', '.join(known or COMMANDS)} (bertmini --help)")
+
+
+def tyro_parse(name: str, arguments: list[str], default: Any = None) -> Any:
+    """A command from its arguments, tyro's boxed errors folded to one line."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(
+                COMMANDS[name], args=arguments, default=default, prog=f"bertmini {name}",
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )  # fmt: skip
+    except SystemExit as exit:
+        if not exit.code:
+            raise
+        raise InputError(f"{fold(told.getvalue())} (bertmini {name} --help)") from None
+
+
+def fold(box: str) -> str:
+    """What a box of tyro's says, in one line."""
+    lines = [line.strip("│╭╰╮╯─ ") for line in box.splitlines()][1:]
+    sections = " ".join(line or "\n" for line in lines).split("\n")
+    told = [section.strip() for section in sections if section.strip()]
+    told = [
+        section for section in told if not section.startswith(("For full", "Argument helptext", "Got errors"))
+    ]
+    return "; ".join(told).replace("(required)", "").replace("  ", " ").strip()
+
+
+def resumed(name: str, arguments: list[str], command: Training) -> Training:
+    """The command as its run began.
+
+    Raises:
+        InputError: where an option is given that was another then.
+    """
+    from bertmini.training import Run
+
+    settings = dict(Run(command.out).record()["settings"])
+    if settings.pop("command", None) != type(command).__name__.lower():
+        raise InputError(
+            f"{command.out}: was not begun with bertmini {name}; continue it with the command in run.json"
+        )
+    begun = type(command)(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
+    again = tyro_parse(name, arguments, default=begun)
+    for field in fields(begun):
+        before, now = getattr(begun, field.name), getattr(again, field.name)
+        if field.name not in ("resume", "out") and before != now:
+            option = field.name.replace("_", "-")
+            raise InputError(f"--{option} {now}: the run began with {before}; continue it without --{option}")
+    return again
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    command = None
+    try:
+        with warnings.catch_warnings(), told_on_stderr():
+            command = parse(arguments)
+            command.run()
+            sys.stdout.flush()
+        return 0
+    except SystemExit as exit:
+        return int(exit.code or 0)
+    except InputError as error:
+        print(f"bertmini: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"bertmini: interrupted; {kept(command)}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our lines has gone: head, say
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"bertmini: error: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+
+
+def kept(command: Any) -> str:
+    """What an interrupted command leaves."""
+    if not isinstance(command, Training) or not (Path(command.out) / "run.json").exists():
+        return "nothing was written"
+    checkpoints = Path(command.out).glob("checkpoints/step-*")
+    last = max(checkpoints, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    return (
+        f"{last or command.out} {'is kept' if last else 'has no checkpoint yet'}: continue it with --resume"
+    )
+
+
+@contextlib.contextmanager
+def told_on_stderr() -> Iterator[None]:
+    """Warnings of this package, and measurements while training, each in one line."""
+    warnings.simplefilter("ignore")
+    warnings.filterwarnings("always", module="bertmini")
+    warnings.showwarning = lambda message, *_: print(f"bertmini: warning: {message}", file=sys.stderr)  # type: ignore[assignment]
+    handler = Measurements()
+    logger = logging.getLogger("bertmini")
+    logger.addHandler(handler)
+    level, logger.level = logger.level, logging.INFO
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+
+
+class Measurements(logging.Handler):
+    """Prints what the training loop logs about held-out data, and its warnings."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tqdm import tqdm
+
+        if isinstance(record.args, dict) and "dev" in record.args:
+            numbers = "  ".join(f"{name} {value:.4g}" for name, value in record.args["dev"].items())
+            tqdm.write(f"step {record.args['step']}  {numbers}", file=sys.stderr)
+        elif record.levelno >= logging.WARNING:
+            tqdm.write(f"bertmini: warning: {record.getMessage()}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,150 @@
+"""Answers from a model directory: a label, a score, or what may stand behind a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bertmini.config import BertConfig
+from bertmini.data.batches import pad
+from bertmini.data.task_files import Example
+from bertmini.errors import InputError
+from bertmini.model.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
+from bertmini.model.checkpoint import locate
+from bertmini.tasks import classes_of, classify, regress
+from bertmini.tokenizer import WordPieceTokenizer
+
+MODELS: dict[str, Any] = {
+    "BertForSequenceClassification": BertForSequenceClassification,
+    "BertForMaskedLM": BertForMaskedLM,
+    "BertForPreTraining": BertForPreTraining,
+}
+WINDOW = 16  # batches that are read ahead and sorted by length
+
+Text = str | tuple[str, str] | dict[str, str] | Example
+
+
+class Predictor:
+    """Answers for one text, a list, or a generator; the task is what the model's directory says.
+
+    Args:
+        model: a model with a head for classification or regression, or with the masked-language head.
+        tokenizer: the model's.
+        batch_size: texts a batch.
+        top: candidates a mask (masked-language models only).
+    """
+
+    def __init__(self, model: Any, tokenizer: WordPieceTokenizer, batch_size: int = 32, top: int = 5) -> None:
+        self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
+        self.fills = isinstance(model, BertForMaskedLM)
+        self.task = None if self.fills else regress if model.is_regression else classify
+        self.top = min(top, model.config.vocab_size)
+        self.max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **options: Any) -> Predictor:
+        """The predictor of a directory or a hub id.
+
+        Args:
+            directory: holds a model with a task's head and its tokenizer.
+            options: batch_size and top, as for the class.
+
+        Raises:
+            InputError: where the directory's model has no head that is known here.
+        """
+        directory = locate(directory)
+        names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
+        if names[0] not in MODELS:
+            raise InputError(f"{directory}/config.json: architectures is {names[0]}, which answers nothing; expected "
+                             f"one of {', '.join(MODELS)}; fine-tune it first")  # fmt: skip
+        model = MODELS[names[0]].from_pretrained(directory)
+        if model.fresh:
+            raise InputError(f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {names[0]}")
+        return cls(model, WordPieceTokenizer.from_pretrained(directory), **options)
+
+    def __call__(self, inputs: Text | Iterable[Text]) -> Any:
+        """Answer.
+
+        Args:
+            inputs: a text; a pair, as a tuple or {"text": …, "pair": …}; or a list or a generator of such.
+
+        Returns:
+            A dict for one text, a list for a list, a generator for a generator, always in order. Classification:
+            {"label", "score", "scores"}; regression: {"score"}; masks: {"text", "masks"}, for each mask the
+            likeliest pieces as [{"token", "score"}].
+
+        Raises:
+            InputError: a text without a mask (masked-language models), or longer than the position table.
+        """
+        if isinstance(inputs, str | tuple | dict | Example):
+            return next(self.stream(iter([inputs])))
+        if isinstance(inputs, list):
+            return list(self.stream(iter(inputs)))
+        return self.stream(iter(inputs))
+
+    def stream(self, inputs: Iterator[Text]) -> Iterator[dict[str, Any]]:
+        """Answers in order, holding a window of texts at a time."""
+        while window := [as_example(text) for text in islice(inputs, WINDOW * self.batch_size)]:
+            rows = [self.features(example) for example in window]
+            order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+            answers: list[dict[str, Any]] = [{}] * len(rows)
+            for start in range(0, len(order), self.batch_size):
+                chosen = order[start : start + self.batch_size]
+                for i, answer in zip(chosen, self.answer_batch([rows[i] for i in chosen]), strict=True):
+                    answers[i] = {"text": window[i].text, **answer} if self.fills else answer
+            yield from answers
+
+    def features(self, example: Example) -> dict[str, list[int]]:
+        # A cut text may have lost its mask, so that only other tasks cut.
+        cut = {} if self.fills else {"truncation": True, "max_length": self.max_length}
+        features = self.tokenizer(example.text, example.pair, **cut)
+        if self.fills and self.tokenizer.mask_token_id not in features["input_ids"]:
+            raise InputError(
+                f"no {self.tokenizer.mask_token} in {example.text[:60]!r}: put one where a word is to be found"
+            )
+        return features
+
+    @torch.inference_mode()
+    def answer_batch(self, rows: list[dict[str, list[int]]]) -> Iterator[dict[str, Any]]:
+        device = next(self.model.parameters()).device
+        paddings = {"input_ids": self.tokenizer.pad_token_id, "token_type_ids": 0, "attention_mask": 0}
+        batch = {
+            name: pad([row[name] for row in rows], padding, self.model.config.max_position_embeddings).to(
+                device
+            )
+            for name, padding in paddings.items()
+        }
+        output = self.model(**batch)
+        if self.fills:
+            for ids, logits in zip(batch["input_ids"], output.prediction_logits, strict=True):
+                yield {"masks": self.candidates(logits[ids == self.tokenizer.mask_token_id])}
+            return
+        for logits in output.logits.float().cpu().numpy():
+            yield self.task.answer(logits, classes_of(self.model) or [])
+
+    def candidates(self, logits: torch.Tensor) -> list[list[dict[str, Any]]]:
+        """For each mask, logits [masks, vocabulary], the likeliest pieces."""
+        scores, ids = logits.float().softmax(-1).topk(self.top)  # [masks, top]
+        return [
+            [
+                {"token": token, "score": round(score, 6)}
+                for token, score in zip(self.tokenizer.convert_ids_to_tokens(row), of_row, strict=True)
+            ]
+            for row, of_row in zip(ids.tolist(), scores.tolist(), strict=True)
+        ]
+
+
+def as_example(text: Text) -> Example:
+    if isinstance(text, Example):
+        return text
+    if isinstance(text, str):
+        return Example(text)
+    if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
+        return Example(*text)
+    if isinstance(text, dict) and isinstance(text.get("text"), str) and set(text) <= {"text", "pair"}:
+        return Example(text["text"], text.get("pair"))
+    raise InputError(f'{str(text)[:60]!r} is no text; expected a string, two, or {{"text": …, "pair": …}}')

@@ -1,0 +1,157 @@
+"""What all tasks share: a model with a new head, trained on examples and measured on others (section 4.1)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bertmini.config import BertConfig
+from bertmini.data.batches import TaskData
+from bertmini.data.task_files import Example
+from bertmini.model.bert import BertForSequenceClassification
+from bertmini.model.checkpoint import locate
+from bertmini.training import History, Options, Run, train
+from bertmini.training.loop import to_device
+
+Splits = Mapping[str, Sequence[Example]]
+
+
+class Task(Protocol):
+    """What the file of a task holds."""
+
+    NAME: str
+    METRIC: str
+
+    def head(self, examples: Sequence[Example]) -> dict[str, Any]: ...
+    def measure(self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> dict[str, Any]: ...
+    def answer(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, Any]: ...
+
+
+def load_for_task(
+    task: Task,
+    examples: Sequence[Example],
+    directory: str | Path,
+    *,
+    from_scratch: bool = False,
+    seed: int = 0,
+) -> BertForSequenceClassification:
+    """A model for a task: the encoder of a directory under a new head.
+
+    Args:
+        task: a member of `bertmini.tasks.TASKS`.
+        examples: the training examples, whose labels the head gets.
+        directory: a pretrained model, or a fine-tuned one, whose head stays where it has the same labels.
+        from_scratch: take only the shape of the model, and begin with random weights.
+        seed: of the random weights.
+
+    Raises:
+        InputError: for a directory without a BERT, or examples without two labels.
+    """
+    torch.manual_seed(seed)
+    directory = locate(directory)
+    before = BertConfig.load(directory / "config.json")
+    fields = task.head(examples)
+    if from_scratch:
+        return BertForSequenceClassification(before.replace(**fields))
+    model = BertForSequenceClassification.from_pretrained(directory, **fields)
+    if before.id2label != fields["id2label"]:  # a head of as many labels loads, and means others
+        nn.init.normal_(model.classifier.weight, std=before.initializer_range)
+        nn.init.zeros_(model.classifier.bias)
+    return model
+
+
+def task_options(task: Task, splits: Splits, epochs: int, **settings: Any) -> Options:
+    """The options for so many times through the training examples, keeping the weights that do best on the dev part.
+
+    Args:
+        task: a member of `bertmini.tasks.TASKS`.
+        splits: examples by part.
+        epochs: how many times.
+        settings: fields of `Options`.
+    """
+    batch_size, accumulation = settings.get("batch_size", 32), settings.get("accumulation", 1)
+    steps = math.ceil(len(splits["train"]) / (batch_size * accumulation))
+    on_dev = {"metric": task.METRIC, "evaluate_every": steps} if "dev" in splits else {}
+    return Options(
+        **{"steps": epochs * steps, "checkpoint_every": steps, "learning_rate": 5e-5} | on_dev | settings
+    )
+
+
+def finetune(
+    task: Task,
+    splits: Splits,
+    model: BertForSequenceClassification,
+    tokenizer: Any,
+    options: Options,
+    *,
+    max_length: int = 128,
+    run: Run | None = None,
+    progress: bool = True,
+) -> tuple[History, dict[str, Any]]:
+    """Train a model on a task's train part, and measure it on its dev and test part.
+
+    Args:
+        task: a member of `bertmini.tasks.TASKS`.
+        splits: examples by part: train, and dev and test where there are such.
+        model: from `load_for_task`; trained in place.
+        tokenizer: the model's.
+        options: how to train, from `task_options`.
+        max_length: tokens of an example; what is longer is cut.
+        run: where to log and keep checkpoints; its options count.
+        progress: whether to show a bar.
+
+    Returns:
+        The history, and the metrics: {"train": …, "dev": …, "test": …, "seconds": …, "tokens_per_second": …}.
+    """
+    data = {
+        part: TaskData(examples, tokenizer, classes_of(model), options.batch_size, max_length, options.seed)
+        for part, examples in splits.items()
+    }
+
+    def evaluate_dev(model: nn.Module) -> dict[str, float]:
+        measured = evaluate(task, model, data["dev"].batches_for_evaluation())
+        return {name: value for name, value in measured.items() if isinstance(value, float)}
+
+    history = train(model, data["train"].batch, options, evaluate=evaluate_dev if "dev" in data else None,
+                    run=run, progress=progress)  # fmt: skip
+    metrics: dict[str, Any] = {"train": {"loss": history.curve("loss")[1][-1]}}
+    for part in ("dev", "test"):
+        if part in data:
+            metrics[part] = evaluate(task, model, data[part].batches_for_evaluation())
+    metrics |= {"seconds": history.progress.seconds, "tokens_per_second": history.tokens_per_second}
+    return history, metrics
+
+
+@torch.no_grad()
+def evaluate(
+    task: Task, model: BertForSequenceClassification, batches: Iterable[dict[str, Tensor]]
+) -> dict[str, Any]:
+    """Measure a model on labelled examples.
+
+    Args:
+        task: a member of `bertmini.tasks.TASKS`.
+        model: in evaluation mode.
+        batches: each a dict of tensors with `labels`.
+
+    Returns:
+        The task's metrics.
+    """
+    device = next(model.parameters()).device
+    logits, targets = [], []
+    for batch in batches:
+        inputs = to_device(batch, device)
+        targets.append(inputs.pop("labels"))
+        logits.append(model(**inputs).logits.float())
+    classes = classes_of(model) or []
+    return task.measure(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy(), classes)
+
+
+def classes_of(model: BertForSequenceClassification) -> list[str] | None:
+    """The labels of a model by index; None where it gives a score."""
+    return None if model.is_regression else list((model.config.id2label or {}).values())

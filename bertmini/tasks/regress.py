@@ -1,0 +1,57 @@
+"""Regression: a text or a pair gets a number, a similarity from 0 to 5, say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from bertmini.data.task_files import Example
+
+NAME = "regress"
+METRIC = "spearman"  # on the dev part; the weights with the best one are kept
+
+
+def head(examples: Sequence[Example]) -> dict[str, Any]:
+    """The fields of the configuration: one output, a number."""
+    return {"id2label": {0: "score"}, "problem_type": "regression"}
+
+
+def measure(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """How good the numbers are.
+
+    Args:
+        logits: float [examples, 1].
+        targets: float [examples].
+        labels: not used; the signature is that of all tasks.
+
+    Returns:
+        pearson, spearman (of ranks, ties sharing their mean rank) and mse. A correlation with something
+        constant is 0.
+    """
+    from scipy.stats import rankdata
+
+    answers = logits[:, 0].astype(np.float64)
+    targets = targets.astype(np.float64)
+    return {
+        "pearson": correlation(answers, targets),
+        "spearman": correlation(rankdata(answers), rankdata(targets)),
+        "mse": float(np.mean((answers - targets) ** 2)),
+    }
+
+
+def correlation(x: np.ndarray, y: np.ndarray) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    scale = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / scale if scale else 0.0
+
+
+def answer(logits: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
+    """One answer: the number.
+
+    Args:
+        logits: float [1].
+        labels: not used; the signature is that of all tasks.
+    """
+    return {"score": round(float(logits[0]), 6)}
