@@ -36,17 +36,9 @@ SPLITS = {
 }
 # What columns are called, in GLUE and elsewhere; the first that a file has are taken.
 TEXT_COLUMNS = [
-    ("sentence1", "sentence2"),
-    ("question1", "question2"),
-    ("premise", "hypothesis"),
-    ("question", "sentence"),
-    ("#1 String", "#2 String"),
-    ("text_a", "text_b"),
-    ("text", "pair"),
-    ("sentence",),
-    ("text",),
-    ("text_a",),
-]
+    ("sentence1", "sentence2"), ("question1", "question2"), ("premise", "hypothesis"), ("question", "sentence"),
+    ("#1 String", "#2 String"), ("text_a", "text_b"), ("text", "pair"), ("sentence",), ("text",), ("text_a",),
+]  # fmt: skip
 LABEL_COLUMNS = [("gold_label",), ("label",), ("score",), ("is_duplicate",), ("Quality",)]
 _TREC = re.compile(r"([A-Z]+):(\w+) (.+)")
 
@@ -182,11 +174,15 @@ def _hub_tables(name: str) -> dict[str, list[Row]]:
     tables = {}
     for split, names in SPLITS.items():
         for part in [loaded[each] for each in names if each in loaded][:1]:
-            word = {column: getattr(feature, "int2str", str) for column, feature in part.features.items()}
+            features = part.features
+            unknown = -1 if split == "test" else None  # GLUE's test parts have it for a label
             tables[split] = [
-                (f"hf:{name} {split}:{i}", {column: word[column](value) for column, value in row.items()})
+                (f"hf:{name} {split}:{i}", {
+                    column: getattr(features[column], "int2str", str)(value)
+                    for column, value in row.items() if value != unknown
+                })
                 for i, row in enumerate(part, start=1)
-            ]
+            ]  # fmt: skip
     return tables
 
 
@@ -197,7 +193,8 @@ def _choose(
         if set(columns) <= row.keys():
             return columns
     wanted = ", ".join("+".join(columns) for columns in choices)
-    raise InputError(f"{where}: columns are {', '.join(row)}; expected {wanted}; name yours with {option}")
+    found = f"{where}: columns are {', '.join(row)}"
+    raise InputError(f"{found}; expected {wanted}; name yours with {option} (or number them: 1, 2, …)")
 
 
 def _example(

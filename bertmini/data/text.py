@@ -125,7 +125,8 @@ def _split_documents(text: str, separator: str | None) -> list[Document]:
         if not is_heading and not _SECTION.match(line):
             documents[-1] += split_sentences(block)
     if len(documents) > 1 and len(documents[-1]) < 2:
-        documents[-2] += documents.pop()
+        lone_sentence = documents.pop()
+        documents[-1] += lone_sentence
     return [document for document in documents if document]
 
 

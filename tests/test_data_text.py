@@ -1,0 +1,160 @@
+"""Running text: files, documents, sentences."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bertmini import InputError
+from bertmini.data.text import hold_out, read_documents, read_files, split_sentences
+
+
+@pytest.mark.parametrize(
+    "sentences",
+    [
+        ["Mr. and Mrs. Dashwood met Dr. Grey in St. James Street.", "It rained."],
+        ["J. R. Smith came from the U.S. Embassy, i.e. Paris.", "So did I.", "We left."],
+        ["'Are you mad?' said he.", '"Stop!"', "He ran?!", '"Why not?"', "(Nobody knew.)", "The end"],
+        ["It cost 3.50 at No. 7, Vol. II.", "Well...", "Yes."],
+        ["The harbour is open .", "It may grow to 60 cm ( 24 in ) ."],
+        ["他来了。", "你好吗？", "“好！”", "他说完就走了"],  # noqa: RUF001
+    ],
+)
+def test_sentences_end_where_a_reader_ends_them(sentences):
+    assert split_sentences("".join(sentences) if "。" in sentences[0] else " ".join(sentences)) == sentences
+
+
+def test_broken_lines_are_joined_and_blank_lines_part():
+    assert split_sentences("The ship\n  came\r\nhome. A man\nsang\n\nA title\n \nThe end.") == [
+        "The ship came home.", "A man sang", "A title", "The end.",
+    ]  # fmt: skip
+
+
+@given(st.text(alphabet="aB .!?\n\"'1。M", max_size=60))
+def test_splitting_loses_nothing_but_white_space(text):
+    sentences = split_sentences(text)
+    assert "".join("".join(sentences).split()) == "".join(text.split())
+    assert all(sentence == " ".join(sentence.split()) != "" for sentence in sentences)
+
+
+def test_headings_part_documents_and_are_no_text(tmp_path):
+    file = tmp_path / "book.txt"
+    parts = [
+        "[A Book]", "VOLUME I", "CHAPTER I", "One. Two.", "Three.", "CHAPTER II. On", "Four. Five.", "",
+        "Six. Seven.", "III. A Title", "Eight.", "I went. Ten.\n", "THE TULIP", "A. Bulb grew. It died.", "", "END",
+    ]  # fmt: skip
+    file.write_bytes("\n\n".join(parts).replace("\n", "\r\n").encode())
+    assert read_documents(file) == [
+        ["[A Book]", "One.", "Two.", "Three."],
+        ["Four.", "Five."],
+        ["Six.", "Seven."],
+        ["Eight.", "I went.", "Ten."],
+        ["A. Bulb grew.", "It died."],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("heading", "is_heading"),
+    [
+        ("Actus Primus. Scoena Prima.", True),
+        ("Scena Secunda.", True),
+        ("Book XII", True),
+        ("[BOOK IV.  CHILDREN OF ADAM]", True),
+        ("Chapter 3", True),
+        ("XIX. THE LAST PARLEY", True),
+        ("IV", True),
+        (" = Du Fu = ", True),
+        (" = = Early life = = ", False),
+        ("Part of the crew slept.", False),
+        ("CIVIL", False),
+        ("Book me a room.", False),
+    ],
+)
+def test_headings_are_told_from_text(tmp_path, heading, is_heading):
+    (tmp_path / "a").write_text(f"One. Two.\n\n{heading}\n\nThree. Four.\n")
+    assert (len(read_documents(tmp_path)) == 2) == is_heading
+
+
+def test_a_separator_replaces_the_rules(tmp_path):
+    (tmp_path / "a").write_text("CHAPTER I\n\nOne.\n***\nTwo.\n\nThree.\n ***\n")
+    assert read_documents([tmp_path / "a"], separator="***") == [["CHAPTER I", "One."], ["Two.", "Three."]]
+    assert len(read_documents([tmp_path / "a"], separator="")) == 3
+
+
+def test_a_folder_is_read_by_name_without_hidden_files(tmp_path):
+    (tmp_path / "b").mkdir()
+    for name in ["b/2", "a", ".hidden", "c"]:
+        (tmp_path / name).write_text(f"{name}.")
+    assert [path.name for path, _ in read_files([tmp_path])] == ["a", "2", "c"]
+
+
+def test_other_encodings_are_read_with_one_counted_warning(tmp_path):
+    for name in "abcde":
+        (tmp_path / name).write_bytes("Café. Olé.\n".encode("latin-1" if name != "a" else "utf-8"))
+    with pytest.warns(
+        UserWarning, match=r"^4 files not in UTF-8, read as Latin-1: .*b, .*c, .*d, …$"
+    ) as warnings:
+        documents = read_documents(tmp_path)
+    assert documents == [["Café.", "Olé."]] * 5
+    assert len(warnings) == 1
+    assert read_documents(tmp_path / "b", encoding="latin-1") == [["Café.", "Olé."]]
+    with pytest.raises(InputError, match="b:1 is not UTF-8"):
+        read_documents(tmp_path, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "message"),
+    [
+        (None, {}, "does not exist; expected"),
+        (b"", {}, "is empty"),
+        (b" \n\n", {}, "is empty"),
+        (b"text\x00\x01", {}, r"is binary \(byte 4 is zero\)"),
+        (b"one\ncaf\xe9", {"encoding": "utf-8"}, "file:2 is not utf-8"),
+        (b"text", {"encoding": "utf-9"}, "'utf-9' is unknown"),
+        (b"CHAPTER I\n", {}, "no sentence in it"),
+    ],
+)
+def test_bad_files_are_refused_in_one_line(tmp_path, content, options, message):
+    if content is not None:
+        (tmp_path / "file").write_bytes(content)
+    with pytest.raises(InputError, match=message) as error:
+        read_documents(tmp_path / "file", **options)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_files_is_refused(tmp_path):
+    with pytest.raises(InputError, match="folder without files"):
+        read_documents(tmp_path)
+
+
+@given(st.integers(2, 90), st.integers(2, 30))
+def test_holding_out_parts_the_documents(count, one_in):
+    documents = [[str(i)] for i in range(count)]
+    rest, held_out = hold_out(documents, one_in)
+    assert sorted(rest + held_out) == sorted(documents)
+    assert len(held_out) == max(1, count // one_in)
+
+
+def test_one_document_cannot_be_held_out():
+    with pytest.raises(InputError, match="one document"):
+        hold_out([["a"]])
+
+
+@pytest.mark.filterwarnings("ignore:.*Latin-1")
+@pytest.mark.parametrize(
+    ("book", "documents"),
+    [
+        ("gutenberg/austen-emma.txt", 55),
+        ("gutenberg/austen-persuasion.txt", 24),
+        ("gutenberg/austen-sense.txt", 50),
+        ("gutenberg/carroll-alice.txt", 12),
+        ("gutenberg/burgess-busterbrown.txt", 23),
+        ("gutenberg/milton-paradise.txt", 12),
+        ("gutenberg/shakespeare-caesar.txt", 5),
+        ("wikitext-2/wiki.test.tokens", 60),
+        ("wikitext-2/wiki.valid.tokens", 60),
+    ],
+)
+def test_documents_of_real_books_are_their_chapters(data_directory, book, documents):
+    assert len(read_documents(data_directory / book)) == documents
