@@ -41,8 +41,9 @@ def test_splitting_loses_nothing_but_white_space(text):
 def test_headings_part_documents_and_are_no_text(tmp_path):
     file = tmp_path / "book.txt"
     parts = [
-        "[A Book]", "VOLUME I", "CHAPTER I", "One. Two.", "Three.", "CHAPTER II. On", "Four. Five.", "",
-        "Six. Seven.", "III. A Title", "Eight.", "I went. Ten.\n", "THE TULIP", "A. Bulb grew. It died.", "", "END",
+        "[A Book]", "VOLUME I", "CHAPTER I", "One. Two.", "Three.", "CHAPTER II. On", "Four. Five.",
+        "", "Six. Seven.", "III. A Title", "Eight.", "I went. Ten.\n", "THE TULIP", "A. Bulb grew. It died.",
+        "", "END",
     ]  # fmt: skip
     file.write_bytes("\n\n".join(parts).replace("\n", "\r\n").encode())
     assert read_documents(file) == [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any
 
@@ -16,6 +17,7 @@ from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 
 Batch = dict[str, torch.Tensor]
+OBJECTIVES = {"mlm+nsp": pair_examples, "mlm": stretch_examples}
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int, max_length: int) -> torch.Tensor:
@@ -44,6 +46,7 @@ def length_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) 
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
+@dataclass(repr=False)
 class PretrainingData:
     """Batches for pretraining; `len` is the number of steps in an epoch, and steps never end.
 
@@ -56,24 +59,18 @@ class PretrainingData:
             them, as BERT's own data did with n = 10.
     """
 
-    def __init__(
-        self,
-        corpus: Corpus,
-        tokenizer: Any,
-        batch_size: int,
-        max_length: int,
-        seed: int,
-        objective: str = "mlm+nsp",
-        static_masks: int | None = None,
-    ):
-        makers = {"mlm+nsp": pair_examples, "mlm": stretch_examples}
-        if objective not in makers:
-            raise InputError(f"objective is {objective!r}; expected {' or '.join(makers)}")
-        self.make_examples = makers[objective]
-        self.corpus, self.tokenizer, self.objective = corpus, tokenizer, objective
-        self.batch_size, self.max_length = batch_size, max_length
-        self.seed, self.static_masks = seed, static_masks
-        self.special_ids = sorted(tokenizer.all_special_ids)
+    corpus: Corpus
+    tokenizer: Any
+    batch_size: int
+    max_length: int
+    seed: int
+    objective: str = "mlm+nsp"
+    static_masks: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise InputError(f"objective is {self.objective!r}; expected {' or '.join(OBJECTIVES)}")
+        self.special_ids = sorted(self.tokenizer.all_special_ids)
         self._epoch = lru_cache(maxsize=1)(self._make_epoch)
         # Epochs differ a little in length. Each counts as long as the first, so that a step needs no history.
         self._length = len(self._epoch(0)[1])
@@ -82,7 +79,7 @@ class PretrainingData:
         return self._length
 
     def _make_epoch(self, epoch: int) -> tuple[Pairs, list[np.ndarray]]:
-        pairs = self.make_examples(self.corpus, self.max_length, self.seed, epoch)
+        pairs = OBJECTIVES[self.objective](self.corpus, self.max_length, self.seed, epoch)
         return pairs, length_batches(pairs.lengths, self.batch_size, self.seed, epoch)
 
     def batch(self, step: int) -> Batch:
@@ -127,6 +124,7 @@ class PretrainingData:
         return batch
 
 
+@dataclass(repr=False)
 class TaskData:
     """Batches of labelled examples, by length; `len` is the number of steps in an epoch, and steps never end.
 
@@ -139,37 +137,37 @@ class TaskData:
         InputError: there is no example, or the label of one is not among `labels`.
     """
 
-    def __init__(
-        self,
-        examples: Sequence[Example],
-        tokenizer: Any,
-        labels: Sequence[str] | None,
-        batch_size: int,
-        max_length: int,
-        seed: int,
-    ):
-        if not examples:
-            raise InputError("there is no example in the data; expected one or more")
-        self.tokenizer, self.batch_size, self.max_length, self.seed = tokenizer, batch_size, max_length, seed
-        texts = [example.text for example in examples]
-        pairs = None if examples[0].pair is None else [example.pair for example in examples]
-        encoded = tokenizer(texts, pairs, truncation=True, max_length=max_length)
-        self.input_ids, self.token_type_ids = encoded["input_ids"], encoded["token_type_ids"]
-        self.labels = self._numbers(examples, labels)  # [examples], or None where nothing is known
-        self.lengths = np.array([len(row) for row in self.input_ids])
-        self._epoch = lru_cache(maxsize=1)(partial(length_batches, self.lengths, batch_size, seed))
+    examples: Sequence[Example]
+    tokenizer: Any
+    labels: Sequence[str] | None
+    batch_size: int
+    max_length: int
+    seed: int
 
-    @staticmethod
-    def _numbers(examples: Sequence[Example], labels: Sequence[str] | None) -> torch.Tensor | None:
-        if any(example.label is None for example in examples):
+    def __post_init__(self) -> None:
+        if not self.examples:
+            raise InputError("there is no example in the data; expected one or more")
+        texts = [example.text for example in self.examples]
+        pairs = None if self.examples[0].pair is None else [example.pair for example in self.examples]
+        encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.max_length)
+        self.input_ids, self.token_type_ids = encoded["input_ids"], encoded["token_type_ids"]
+        self.targets = self._targets()
+        lengths = np.array([len(row) for row in self.input_ids])
+        self._epoch = lru_cache(maxsize=1)(partial(length_batches, lengths, self.batch_size, self.seed))
+
+    def _targets(self) -> torch.Tensor | None:
+        """The labels as numbers [examples], or None where some are not known."""
+        labels: list[Any] = [example.label for example in self.examples]
+        if None in labels:
             return None
-        if labels is None:
-            return torch.tensor([float(example.label) for example in examples])  # type: ignore[arg-type]
-        number = {name: i for i, name in enumerate(labels)}
-        for i, name in enumerate((str(example.label) for example in examples), start=1):
-            if name not in number:
-                raise InputError(f"example {i} has the label {name!r}; expected one of {', '.join(labels)}")
-        return torch.tensor([number[str(example.label)] for example in examples])
+        if self.labels is None:
+            return torch.tensor(labels, dtype=torch.float32)
+        number = {name: i for i, name in enumerate(self.labels)}
+        for i, label in enumerate(labels, start=1):
+            if str(label) not in number:
+                known = ", ".join(self.labels)
+                raise InputError(f"example {i} has the label {str(label)!r}; expected one of {known}")
+        return torch.tensor([number[str(label)] for label in labels])
 
     def __len__(self) -> int:
         return -(-len(self.input_ids) // self.batch_size)
@@ -181,7 +179,7 @@ class TaskData:
             "token_type_ids": pad([self.token_type_ids[row] for row in rows], 0, self.max_length),
             "attention_mask": pad([[1] * len(row) for row in ids], 0, self.max_length),
         }
-        return batch if self.labels is None else batch | {"labels": self.labels[torch.from_numpy(rows)]}
+        return batch if self.targets is None else batch | {"labels": self.targets[torch.from_numpy(rows)]}
 
     def batch(self, step: int) -> Batch:
         """Make the batch of a step.

@@ -36,8 +36,9 @@ SPLITS = {
 }
 # What columns are called, in GLUE and elsewhere; the first that a file has are taken.
 TEXT_COLUMNS = [
-    ("sentence1", "sentence2"), ("question1", "question2"), ("premise", "hypothesis"), ("question", "sentence"),
-    ("#1 String", "#2 String"), ("text_a", "text_b"), ("text", "pair"), ("sentence",), ("text",), ("text_a",),
+    ("sentence1", "sentence2"), ("question1", "question2"), ("premise", "hypothesis"),
+    ("question", "sentence"), ("#1 String", "#2 String"), ("text_a", "text_b"), ("text", "pair"),
+    ("sentence",), ("text",), ("text_a",),
 ]  # fmt: skip
 LABEL_COLUMNS = [("gold_label",), ("label",), ("score",), ("is_duplicate",), ("Quality",)]
 _TREC = re.compile(r"([A-Z]+):(\w+) (.+)")
@@ -133,8 +134,12 @@ def _table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
                 raise InputError(f"{where}: not a JSON object; expected one a line") from None
     elif path.suffix in (".tsv", ".csv"):
         # A quote in a TSV file is a quote. In a CSV file it holds commas and line breaks together.
-        is_csv = path.suffix == ".csv"
-        cells = list(_csv_cells(path, text)) if is_csv else [(at, line.split("\t")) for at, line in lines]
+        form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix == ".tsv" else {}
+        reader = csv.reader(io.StringIO(text), strict=True, **form)
+        try:
+            cells = [(f"{path}:{reader.line_num}", row) for row in reader if row]
+        except csv.Error as error:
+            raise InputError(f"{path}:{reader.line_num}: not {path.suffix[1:].upper()} ({error})") from None
         header = cells.pop(0)[1] if has_header else [str(i + 1) for i in range(len(cells[0][1]))]
         if not cells:
             raise InputError(f"{path}:1: a header without rows; expected examples below it")
@@ -145,14 +150,6 @@ def _table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
             yield where, dict(zip(header, values, strict=True))
     else:
         raise InputError(f"{path}: unknown kind of file; expected {', '.join(FORMATS)}")
-
-
-def _csv_cells(path: Path, text: str) -> Iterator[tuple[str, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        yield from ((f"{path}:{reader.line_num}", row) for row in reader if row)
-    except csv.Error as error:
-        raise InputError(f"{path}:{reader.line_num}: not CSV ({error})") from None
 
 
 def _text_table(lines: list[tuple[str, str]]) -> Iterator[Row]:
@@ -174,15 +171,15 @@ def _hub_tables(name: str) -> dict[str, list[Row]]:
     tables = {}
     for split, names in SPLITS.items():
         for part in [loaded[each] for each in names if each in loaded][:1]:
-            features = part.features
-            unknown = -1 if split == "test" else None  # GLUE's test parts have it for a label
+            unknown = -1 if split == "test" else None  # the label in GLUE's test parts
+            name_of = {column: getattr(part.features[column], "int2str", str) for column in part.features}
             tables[split] = [
-                (f"hf:{name} {split}:{i}", {
-                    column: getattr(features[column], "int2str", str)(value)
-                    for column, value in row.items() if value != unknown
-                })
+                (
+                    f"hf:{name} {split}:{i}",
+                    {c: name_of[c](value) for c, value in row.items() if value != unknown},
+                )
                 for i, row in enumerate(part, start=1)
-            ]  # fmt: skip
+            ]
     return tables
 
 
