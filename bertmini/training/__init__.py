@@ -6,10 +6,10 @@ from bertmini.training.evaluate import evaluate_pretraining
 from bertmini.training.loop import train
 from bertmini.training.optimizer import adamw, parameter_groups
 from bertmini.training.options import History, Options, Progress
-from bertmini.training.run import Run, machine, versions
+from bertmini.training.run import Run
 from bertmini.training.schedule import linear_schedule
 
 __all__ = [
-    "History", "Options", "Progress", "Run", "adamw", "evaluate_pretraining", "linear_schedule", "machine",
-    "parameter_groups", "train", "versions",
+    "History", "Options", "Progress", "Run", "adamw", "evaluate_pretraining", "linear_schedule",
+    "parameter_groups", "train",
 ]  # fmt: skip

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ def train(
         model: called with a batch, returns an output with `losses`, a dict of named scalars.
         batch_at: gives batch number n as a dict of tensors. It must depend on n alone: that is what lets
             an interrupted run continue exactly.
-        options: Options. When a run continues, those in its run.json count instead.
+        options: Options. When a run continues from a checkpoint, those in its run.json count instead.
         evaluate: gives metrics by name; called without gradients, the model in evaluation mode.
         run: Run to log to, to write checkpoints to, and to continue from.
         loss: called with model and batch in place of the model, returns what the model would.
@@ -59,7 +59,13 @@ def train(
     loss = loss or (lambda model, batch: model(**batch))
     torch.manual_seed(options.seed)
     model.to(device).train()
-    options = settle(options, model, batch_at, loss, device, run)
+    options = run.options if run and run.begun else options
+    if options.precision == "auto":
+        options = replace(options, precision=best_precision(device))
+    if options.steps is None:
+        options = replace(options, steps=steps_in_time(model, batch_at, options, loss))
+    if run:  # what was decided here holds when the run continues elsewhere
+        run.options = options
     steps = options.steps or 0
     optimizer = adamw(model, options.learning_rate, options.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
@@ -177,58 +183,36 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
     return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
-def settle(
-    options: Options,
-    model: nn.Module,
-    batch_at: Callable[[int], Batch],
-    loss: Callable[[nn.Module, Batch], Any],
-    device: torch.device,
-    run: Run | None,
-) -> Options:
-    """The options with the precision and the number of steps decided, once, and kept in run.json."""
-    options = run.options if run else options
-    if options.precision == "auto":
-        options = replace(options, precision=best_precision(device))
-    if options.steps is None:
-        options = replace(
-            options, steps=steps_in((options.minutes or 0) * 60, options, model, batch_at, loss, device)
-        )
-    if run and options != run.options:
-        run.options = options
-    return options
-
-
-def best_precision(device: torch.device) -> Any:
+def best_precision(device: torch.device) -> Literal["bf16", "fp16", "float32"]:
     """The fastest safe precision: bf16 where the processor computes in it, fp16 on older GPUs."""
     if device.type == "cuda":  # a T4 (7.5) says it has bf16 and emulates it
         return "bf16" if torch.cuda.get_device_capability(device)[0] >= 8 else "fp16"
-    has_bf16 = any(
-        getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-    return "bf16" if has_bf16 else "float32"
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return "bf16" if any(getattr(torch.cpu, check, bool)() for check in checks) else "float32"
 
 
-def steps_in(
-    seconds: float,
-    options: Options,
+def steps_in_time(
     model: nn.Module,
     batch_at: Callable[[int], Batch],
+    options: Options,
     loss: Callable[[nn.Module, Batch], Any],
-    device: torch.device,
 ) -> int:
-    """The number of updates that fit into a time, from timing a few on a copy of the model."""
-    model, begin = copy.deepcopy(model), time.perf_counter()
-    times: list[float] = []
+    """The number of updates that fit into `options.minutes`, from timing a few on a copy of the model."""
+    if options.minutes is None:
+        raise InputError("training: neither steps nor minutes are given; give one of them")
+    model, begin, budget = copy.deepcopy(model), time.perf_counter(), 60 * options.minutes
+    device = next(model.parameters()).device
     optimizer = adamw(model, options.learning_rate, options.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+    times: list[float] = []
     with torch.random.fork_rng():
-        while len(times) < 3 or (len(times) < 30 and time.perf_counter() - begin < 0.05 * seconds):
+        while len(times) < 3 or (len(times) < 30 and time.perf_counter() - begin < 0.05 * budget):
             started = time.perf_counter()
             batches = [to_device(batch_at(len(times) + i), device) for i in range(options.accumulation)]
             update(model, batches, loss, optimizer, scaler, options)
             times.append(time.perf_counter() - started)
-    left = seconds - (time.perf_counter() - begin)
-    return max(1, int(left / (sum(times[1:]) / len(times[1:]))))  # the first one also warms up
+    left = budget - (time.perf_counter() - begin)
+    return max(1, int(left * len(times[1:]) / sum(times[1:])))  # the first one also warms up
 
 
 def lost(step: int, losses: dict[str, float], norm: float, run: Run | None) -> str:

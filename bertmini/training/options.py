@@ -30,8 +30,6 @@ class Options:
     keep: int = 2  # checkpoints that are kept
 
     def __post_init__(self) -> None:
-        if self.steps is None and self.minutes is None:
-            raise InputError("training: neither steps nor minutes are given; give one of them")
         for name in ("steps", "minutes", "batch_size", "accumulation", "learning_rate", "max_grad_norm",
                      "log_every", "evaluate_every", "patience", "checkpoint_every", "keep"):  # fmt: skip
             value = getattr(self, name)

@@ -6,15 +6,12 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from bertmini.errors import InputError
+from bertmini.machine import git_commit, machine, versions
 from bertmini.training.options import Options, Progress
 
 logger = logging.getLogger("bertmini")
@@ -61,7 +59,7 @@ class Run:
         run._write_json(
             "run.json",
             {"training": asdict(options), "settings": settings or {}, "command": shlex.join(sys.argv),
-             "git_commit": _git_commit(), "versions": versions(), "machine": machine()},
+             "git_commit": git_commit(), "versions": versions(), "machine": machine()},
         )  # fmt: skip
         return run
 
@@ -86,6 +84,11 @@ class Run:
             ) from None
 
     @property
+    def begun(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        return bool(self._saved())
+
+    @property
     def options(self) -> Options:
         """The options of training, with the number of steps once it is known."""
         return Options(**self.record()["training"])
@@ -98,6 +101,8 @@ class Run:
         """Adds a line to log.jsonl."""
         with _explained(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl."""
@@ -184,6 +189,8 @@ class Run:
         Raises:
             InputError: checkpoints exist and all are damaged, or the model has other tensors.
         """
+        for path in self.checkpoints.glob(".step-*.tmp"):  # half-written when the run was killed
+            shutil.rmtree(path, ignore_errors=True)
         saved = self._saved()
         for path in reversed(saved):
             try:
@@ -238,32 +245,6 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str | Path
     with torch.no_grad():
         for name, tensor in tensors.items():
             named[name].copy_(tensor)
-
-
-def versions() -> dict[str, str]:
-    """The versions of Python and of the packages that results depend on."""
-    packages = ("bertmini", "torch", "numpy", "safetensors", "tokenizers")
-    return {"python": platform.python_version()} | {package: version(package) for package in packages}
-
-
-def machine() -> dict[str, Any]:
-    """The machine, as far as it matters for speed."""
-    cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    models = [line.partition(":")[2].strip() for line in cpu.splitlines() if line.startswith("model name")]
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {
-        "system": platform.platform(), "processor": (models or [platform.processor()])[0],
-        "cores": os.cpu_count(), "threads": torch.get_num_threads(),
-        "capability": torch.backends.cpu.get_cpu_capability(), "gpus": gpus,
-    }  # fmt: skip
-
-
-def _git_commit() -> str | None:
-    try:
-        command = ["git", "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:

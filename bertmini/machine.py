@@ -1,0 +1,41 @@
+"""What results depend on besides the code: the versions and the machine, for run.json and benchmarks."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def versions(*more: str) -> dict[str, str]:
+    """The versions of Python, of the packages that results depend on, and of those named."""
+    packages = ("bertmini", "torch", "numpy", "safetensors", "tokenizers", *more)
+    return {"python": platform.python_version()} | {package: version(package) for package in packages}
+
+
+def machine() -> dict[str, Any]:
+    """The machine, as far as it matters for speed."""
+    cpu = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    models = [line.partition(":")[2].strip() for line in cpu.splitlines() if line.startswith("model name")]
+    return {
+        "system": platform.platform(),
+        "processor": (models or [platform.processor()])[0],
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of the working directory, or None outside a repository."""
+    try:
+        command = ["git", "rev-parse", "HEAD"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

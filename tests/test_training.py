@@ -1,0 +1,268 @@
+"""Claims about the training loop, its schedule and its optimiser."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from bertmini import BertConfig, BertForPreTraining
+from bertmini.errors import InputError
+from bertmini.training import Options, evaluate_pretraining, linear_schedule, parameter_groups, train
+from bertmini.training.loop import best_precision, count_targets
+
+CONFIG = BertConfig(
+    vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
+    max_position_embeddings=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+)  # fmt: skip
+
+
+def pretraining_model(seed: int = 0) -> BertForPreTraining:
+    torch.manual_seed(seed)
+    return BertForPreTraining(CONFIG)
+
+
+def batch_at(step: int, rows: int = 8) -> dict[str, torch.Tensor]:
+    """A piece repeated, then the same one (IsNext) or one of the other half (NotNext): learnable at once."""
+    generator = torch.Generator().manual_seed(step)
+    input_ids = torch.randint(5, 15, (rows, 1), generator=generator).repeat(1, 12)
+    is_not_next = torch.randint(0, 2, (rows,), generator=generator)
+    input_ids[:, 6:] += 10 * is_not_next[:, None]
+    masked = torch.rand(rows, 12, generator=generator) < 0.3
+    masked[:, 1] = True
+    return {
+        "input_ids": input_ids.masked_fill(masked, 4),
+        "attention_mask": torch.ones_like(input_ids),
+        "labels": input_ids.masked_fill(~masked, -100),
+        "next_sentence_label": is_not_next,
+    }
+
+
+def weights(model: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_both_objectives_are_learned_and_logged_by_name():
+    history = train(
+        pretraining_model(), batch_at, Options(steps=150, learning_rate=3e-3, precision="float32")
+    )
+    for name, first, last in (("mlm", 3.5, 2.5), ("nsp", 0.6, 0.1)):
+        steps, values = history.curve(name)
+        assert steps[-1] == 150
+        assert values[0] > first
+        assert values[-1] < last
+    line = history.lines[0]
+    assert line["loss"] == pytest.approx(line["mlm"] + line["nsp"], rel=1e-6)
+    assert line["tokens_per_second"] > 0
+
+
+def test_bf16_trains_like_float32():
+    losses = []
+    for precision in ("bf16", "float32"):
+        options = Options(steps=60, learning_rate=3e-3, precision=precision)
+        losses.append(train(pretraining_model(), batch_at, options).lines[-1]["loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_automatic_precision_on_a_cpu_is_one_that_it_computes_in():
+    assert best_precision(torch.device("cpu")) in ("bf16", "float32")
+
+
+@pytest.mark.parametrize("length", [1, 7, 100])
+def test_the_schedule_rises_falls_and_is_never_zero(length):
+    warmup = length // 4
+    factors = [linear_schedule(step, length, warmup) for step in range(length)]
+    assert max(factors) == 1.0
+    assert min(factors) > 0
+    assert factors[: warmup or 1] == sorted(factors[: warmup or 1])
+    assert factors[warmup:] == sorted(factors[warmup:], reverse=True)
+
+
+def test_the_fall_of_the_learning_rate_is_that_of_transformers():
+    transformers = pytest.importorskip("transformers")
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = transformers.get_linear_schedule_with_warmup(optimizer, 10, 100).lr_lambdas[0]
+    assert [linear_schedule(step, 100, 10) for step in range(10, 100)] == [
+        theirs(step) for step in range(10, 100)
+    ]
+
+
+def test_layer_norms_and_biases_do_not_decay_and_every_parameter_is_in_one_group():
+    model = pretraining_model()
+    decaying, not_decaying = parameter_groups(model, 0.01)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert all("norm" in (name := names[id(p)].lower()) or "bias" in name for p in not_decaying["params"])
+    assert not any("norm" in (name := names[id(p)].lower()) or "bias" in name for p in decaying["params"])
+    assert len(decaying["params"]) + len(not_decaying["params"]) == len(names)
+    assert (decaying["weight_decay"], not_decaying["weight_decay"]) == (0.01, 0.0)
+
+
+def test_accumulated_small_batches_are_one_large_batch():
+    """Batches with unequal numbers of masked tokens and of rows, and the batch that holds them all."""
+    small = [batch_at(0, rows=8), batch_at(1, rows=3), batch_at(2, rows=5)]
+    large = {name: torch.cat([batch[name] for batch in small]) for name in small[0]}
+    counts = [count_targets("mlm", batch) for batch in small]
+    assert len(set(counts)) == 3
+    results = []
+    for batches, accumulation in ((small, 3), ([large], 1)):
+        model = pretraining_model()
+        options = Options(
+            steps=1, accumulation=accumulation, precision="float32", learning_rate=1e-3, log_every=1
+        )
+        line = train(model, batches.__getitem__, options).lines[0]
+        results.append((line["mlm"], line["nsp"], line["gradient_norm"], weights(model)))
+    for one, other in zip(results[0][:3], results[1][:3], strict=True):
+        assert one == pytest.approx(other, rel=1e-5)
+    for name, tensor in results[0][3].items():
+        torch.testing.assert_close(tensor, results[1][3][name], rtol=0, atol=2e-5, msg=name)
+
+
+def test_gradients_are_clipped_to_the_length_asked_for():
+    class Steep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(4, 4))
+
+        def forward(self, input_ids):
+            return type("Output", (), {"losses": {"steep": 1000 * self.weight.sum()}})()
+
+    model = Steep()
+    clipped = []
+    original = torch.optim.AdamW.step
+
+    def step(self, *args, **kwargs):
+        clipped.append(model.weight.grad.norm().item())
+        return original(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.AdamW, "step", step)
+        history = train(
+            model, lambda step: {"input_ids": torch.zeros(1, 1)},
+            Options(steps=1, max_grad_norm=0.5, precision="float32"),
+        )  # fmt: skip
+    assert history.lines[0]["gradient_norm"] == pytest.approx(4000)
+    assert clipped == [pytest.approx(0.5, rel=1e-4)]
+
+
+def test_training_stops_when_the_metric_no_longer_improves_and_the_best_weights_are_kept():
+    scores, seen = iter([0.1, 0.5, 0.3, 0.2, 0.9]), []
+
+    def evaluate(model):
+        assert not model.training
+        seen.append(weights(model))
+        return {"accuracy": next(scores)}
+
+    model = pretraining_model()
+    options = Options(steps=100, evaluate_every=5, metric="accuracy", patience=2, precision="float32")
+    history = train(model, batch_at, options, evaluate=evaluate)
+    assert history.progress.step == 20
+    assert (history.progress.best, history.progress.best_step) == (0.5, 10)
+    assert history.curve("accuracy", "dev") == ([5, 10, 15, 20], [0.1, 0.5, 0.3, 0.2])
+    assert all(torch.equal(tensor, seen[1][name]) for name, tensor in weights(model).items())
+
+
+def test_lower_is_better_for_a_loss():
+    losses = iter([3.0, 2.0, 2.5])
+    options = Options(steps=3, evaluate_every=1, metric="mlm_loss", precision="float32")
+    history = train(pretraining_model(), batch_at, options, evaluate=lambda model: {"mlm_loss": next(losses)})
+    assert history.progress.best_step == 2
+
+
+def test_a_metric_that_the_evaluation_lacks_is_named():
+    options = Options(steps=1, metric="f1", precision="float32")
+    with pytest.raises(InputError, match="no metric 'f1'; the evaluation has accuracy"):
+        train(pretraining_model(), batch_at, options, evaluate=lambda model: {"accuracy": 1.0})
+
+
+def test_a_loss_that_is_no_number_ends_training_before_it_reaches_the_weights():
+    def broken_at(step):
+        batch = batch_at(step)
+        return batch | {"attention_mask": batch["attention_mask"], "broken": torch.tensor(step == 3)}
+
+    def loss(model, batch):
+        broken = batch.pop("broken")
+        output = model(**batch)
+        output.losses["mlm"] = output.losses["mlm"] * (math.nan if broken else 1.0)
+        return output
+
+    model = pretraining_model()
+    with pytest.raises(InputError, match=r"step 4: the loss is no longer a number \(.*mlm nan") as caught:
+        train(model, broken_at, Options(steps=10, precision="float32"), loss=loss)
+    assert "\n" not in str(caught.value)
+    assert all(tensor.isfinite().all() for tensor in model.parameters())
+
+
+def test_minutes_become_steps_that_take_about_as_long():
+    history = train(pretraining_model(), batch_at, Options(minutes=0.03, log_every=1, precision="float32"))
+    assert history.progress.step > 10
+    assert history.progress.seconds < 2 * 0.03 * 60
+    assert history.lines[-1]["learning_rate"] < history.lines[len(history.lines) // 2]["learning_rate"]
+
+
+def test_timing_the_first_steps_leaves_no_trace():
+    """Weights and random numbers are those of a run that was given the number of steps."""
+    timed, counted = pretraining_model(), pretraining_model()
+    for model in (timed, counted):
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.1
+    history = train(timed, batch_at, Options(minutes=0.01, precision="float32"))
+    train(counted, batch_at, Options(steps=history.progress.step, precision="float32"))
+    assert all(torch.equal(tensor, weights(counted)[name]) for name, tensor in weights(timed).items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "found"),
+    [({"steps": 0}, "steps is 0"), ({"steps": 1, "learning_rate": -1}, "learning_rate is -1"),
+     ({"steps": 1, "warmup_share": 1.0}, "warmup_share is 1.0"), ({"steps": 1, "patience": 2}, "metric")],
+)  # fmt: skip
+def test_options_out_of_range_are_refused(settings, found):
+    with pytest.raises(InputError, match=found):
+        Options(**settings)
+
+
+def test_training_without_steps_or_minutes_is_refused():
+    with pytest.raises(InputError, match="neither steps nor minutes"):
+        train(pretraining_model(), batch_at, Options())
+
+
+def test_nothing_is_printed_where_there_is_no_terminal(capfd):
+    train(pretraining_model(), batch_at, Options(steps=2, precision="float32"))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_logged_step_is_one_log_line(caplog):
+    with caplog.at_level(logging.INFO, "bertmini"):
+        train(pretraining_model(), batch_at, Options(steps=6, log_every=2, precision="float32"))
+    assert [record.message.split(",")[0] for record in caplog.records] == [
+        f"{{'step': {n}" for n in (2, 4, 6)
+    ]
+
+
+def test_evaluation_counts_every_target_once():
+    """A model that always says piece 7, on labels of which 3 of 5 are 7."""
+
+    class Constant(nn.Linear):
+        def forward(self, input_ids, attention_mask):
+            logits = torch.zeros(*input_ids.shape, 60)
+            logits[..., 7] = 2.0
+            nsp = torch.tensor([[1.0, 0.0]]).repeat(len(input_ids), 1)
+            return type("Output", (), {"prediction_logits": logits, "seq_relationship_logits": nsp})()
+
+    def batch(labels, is_not_next):
+        labels = torch.tensor(labels)
+        ones = torch.ones_like(labels)
+        return {"input_ids": ones, "attention_mask": ones, "labels": labels,
+                "next_sentence_label": torch.tensor(is_not_next)}  # fmt: skip
+
+    model = Constant(1, 1)
+    batches = [batch([[7, 8, -100, 7]], [0]), batch([[-100, 9, -100, -100], [-100, -100, -100, 7]], [1, 1])]
+    metrics = evaluate_pretraining(model, batches)
+    assert metrics["mlm_accuracy"] == metrics["mlm_baseline_accuracy"] == 0.6
+    log_sum = math.log(59 + math.exp(2))
+    assert metrics["mlm_loss"] == pytest.approx(log_sum - 3 / 5 * 2, rel=1e-6)
+    assert metrics["mlm_perplexity"] == pytest.approx(math.exp(metrics["mlm_loss"]))
+    assert metrics["nsp_accuracy"] == pytest.approx(1 / 3)
