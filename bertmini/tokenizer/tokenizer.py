@@ -1,4 +1,4 @@
-"""The tokenizer: texts become the arrays that a model takes, with transformers' names, and ids become text again."""
+"""The tokenizer: texts become the arrays that a model takes, and ids become text again."""
 
 from __future__ import annotations
 
@@ -12,32 +12,30 @@ import numpy as np
 import torch
 
 from bertmini.errors import InputError
+from bertmini.hub import locate
 from bertmini.tokenizer.normalize import Normalizer
 from bertmini.tokenizer.train import train_wordpiece
 from bertmini.tokenizer.wordpiece import CHUNK, Encoded, WordPieceEncoder
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# Decoded text has no space before these, as with the decoder of the tokenizers library.
+# Decoded text has no space before these, as in the tokenizers library.
 CLOSED_UP = (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")
+Backend = Literal["fast", "python"]
 
 
 class WordPieceTokenizer:
-    """BERT's tokenizer: in Python to be read, or on the tokenizers library to be fast, with the same ids.
+    """BERT's tokenizer, in Python to be read or on the tokenizers library to be fast, with the same ids.
 
-    A special token that is spelled out in a text, as in "the [MASK] is open", becomes its own id.
+    A special token that a text spells out, as in "the [MASK] is open", becomes its own id.
 
     Args:
         vocab: the pieces in the order of their ids.
-        lowercase: fold text to lower case.
-        strip_accents: drop accents; None does as `lowercase` says.
-        split_cjk: make each Chinese character a word.
-        model_max_length: in tokens; where `truncation=True` cuts when no `max_length` is given.
+        lowercase, strip_accents, split_cjk: the rules, see `Normalizer`.
+        model_max_length: in tokens, where `truncation=True` cuts when no `max_length` is given.
         backend: "fast" or "python".
 
     Raises:
         InputError: the vocabulary repeats a piece or lacks a special token.
-
-    Source: Devlin et al. 2018 (arXiv 1810.04805), section 3.
     """
 
     pad_token, unk_token, cls_token, sep_token, mask_token = SPECIAL_TOKENS
@@ -50,22 +48,39 @@ class WordPieceTokenizer:
         strip_accents: bool | None = None,
         split_cjk: bool = True,
         model_max_length: int = 512,
-        backend: Literal["fast", "python"] = "fast",
+        backend: Backend = "fast",
     ):
         self.pieces = list(vocab)
-        check_vocab(self.pieces, "vocabulary")
+        check_vocab(self.pieces)
         self.vocab = {piece: i for i, piece in enumerate(self.pieces)}
         self.vocab_size = len(self.pieces)
+        self.all_special_tokens, self.all_special_ids = (
+            list(SPECIAL_TOKENS),
+            [*map(self.vocab.get, SPECIAL_TOKENS)],
+        )
+        self.pad_token_id, self.unk_token_id, self.cls_token_id, self.sep_token_id, self.mask_token_id = (
+            self.vocab[token] for token in SPECIAL_TOKENS
+        )
+        self.normalizer = Normalizer(lowercase, strip_accents, split_cjk)
         self.lowercase, self.strip_accents, self.split_cjk = lowercase, strip_accents, split_cjk
         self.model_max_length, self.backend = model_max_length, backend
-        ids = [self.vocab[token] for token in SPECIAL_TOKENS]
-        self.pad_token_id, self.unk_token_id, self.cls_token_id, self.sep_token_id, self.mask_token_id = ids
-        self.all_special_tokens, self.all_special_ids = list(SPECIAL_TOKENS), ids
-        if backend == "python":
-            normalizer = Normalizer(lowercase, strip_accents, split_cjk)
-            self.encoder = WordPieceEncoder(self.vocab, normalizer, SPECIAL_TOKENS)
-        else:
+        if backend == "fast":
             self.rust = self.to_rust()
+        else:
+            self.python = WordPieceEncoder(self.vocab, self.normalizer, SPECIAL_TOKENS)
+
+    def to_rust(self) -> Any:
+        """The same tokenizer as a `tokenizers.Tokenizer`."""
+        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+        rust = Tokenizer(models.WordPiece(self.vocab, unk_token=self.unk_token))
+        rust.normalizer = normalizers.BertNormalizer(True, self.split_cjk, self.strip_accents, self.lowercase)
+        rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        ends = (self.sep_token, self.sep_token_id), (self.cls_token, self.cls_token_id)
+        rust.post_processor = processors.BertProcessing(*ends)
+        rust.decoder = decoders.WordPiece()
+        rust.add_special_tokens(list(SPECIAL_TOKENS))
+        return rust
 
     @classmethod
     def train(
@@ -73,6 +88,7 @@ class WordPieceTokenizer:
         texts: Iterable[str],
         vocab_size: int = 8000,
         *,
+        lowercase: bool = True,
         min_frequency: int = 1,
         special_tokens: Sequence[str] = SPECIAL_TOKENS,
         limit_alphabet: int | None = None,
@@ -81,9 +97,9 @@ class WordPieceTokenizer:
         """Learn a vocabulary from texts.
 
         Args:
-            texts: any iterable of strings, read once.
-            vocab_size, min_frequency, special_tokens, limit_alphabet: as in `train_wordpiece`.
-            **options: as in the class.
+            texts: read once.
+            vocab_size, min_frequency, special_tokens, limit_alphabet: see `train_wordpiece`.
+            lowercase, **options: see the class.
 
         Raises:
             InputError: a text that is no string, or a `vocab_size` that the texts do not support.
@@ -92,11 +108,10 @@ class WordPieceTokenizer:
         for text in texts:
             check_texts([text])
             chunks.update(CHUNK.findall(text))
-        rules = {name: options[name] for name in ("lowercase", "strip_accents", "split_cjk") if name in options}
-        normalizer = Normalizer(**rules)
+        rules = Normalizer(lowercase, options.get("strip_accents"), options.get("split_cjk", True))
         words: Counter[str] = Counter()
-        for chunk, count in chunks.items():  # a chunk is normalised once, however often it occurs
-            for word, _ in normalizer.words(chunk):
+        for chunk, count in chunks.items():  # each chunk is normalised once, however often it occurs
+            for word, _ in rules.words(chunk):
                 words[word] += count
         vocab = train_wordpiece(
             words,
@@ -105,86 +120,60 @@ class WordPieceTokenizer:
             special_tokens=special_tokens,
             limit_alphabet=limit_alphabet,
         )
-        return cls(vocab, **options)
+        return cls(vocab, lowercase=lowercase, **options)
 
     @classmethod
-    def from_pretrained(
-        cls, directory: str | Path, backend: Literal["fast", "python"] = "fast"
-    ) -> WordPieceTokenizer:
-        """Load a tokenizer in transformers' format.
-
-        Args:
-            directory: holds vocab.txt and tokenizer_config.json (without it: lower case); or a model's hub id.
-            backend: "fast" or "python".
-
-        Raises:
-            InputError: nothing found, or a malformed file.
-        """
-        directory = find_directory(directory)
-        pieces = read_utf8(directory / "vocab.txt").removesuffix("\n").split("\n")
-        check_vocab(pieces, str(directory / "vocab.txt"))
-        path = directory / "tokenizer_config.json"
-        try:
-            config = json.loads(read_utf8(path)) if path.exists() else {}
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); save the tokenizer again") from None
+    def from_pretrained(cls, directory: str | Path, backend: Backend = "fast") -> WordPieceTokenizer:
+        """Load a tokenizer that bertmini or transformers saved, from a directory or by a model's hub id."""
+        directory = locate(directory)
+        vocab_file, rust_file = directory / "vocab.txt", directory / "tokenizer.json"
+        if vocab_file.exists():
+            pieces = read(vocab_file).removesuffix("\n").split("\n")
+            check_vocab(pieces, f"{vocab_file}: ")
+        elif rust_file.exists():  # all that transformers writes since its version 5
+            ids = json.loads(read(rust_file))["model"]["vocab"]
+            pieces = sorted(ids, key=ids.__getitem__)
+        else:
+            raise InputError(f"{directory}: no vocab.txt and no tokenizer.json; give a tokenizer's directory")
+        config_file = directory / "tokenizer_config.json"
+        config = json.loads(read(config_file)) if config_file.exists() else {}
         return cls(
             pieces,
             lowercase=config.get("do_lower_case", True),
             strip_accents=config.get("strip_accents"),
             split_cjk=config.get("tokenize_chinese_chars", True),
-            # transformers writes 1e30 where it knows no limit; BERT's position table has 512 rows
-            model_max_length=min(int(config.get("model_max_length", 512)), 512),
+            model_max_length=min(int(config.get("model_max_length", 512)), 512),  # 1e30 there means "unknown"
             backend=backend,
         )
 
     def save_pretrained(self, directory: str | Path) -> None:
-        """Write vocab.txt, tokenizer_config.json and tokenizer.json, as transformers reads them."""
+        """Write vocab.txt, tokenizer_config.json and tokenizer.json, which transformers reads as well."""
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        names = ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
         config = {
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": self.lowercase,
             "strip_accents": self.strip_accents,
             "tokenize_chinese_chars": self.split_cjk,
             "model_max_length": self.model_max_length,
-            **dict(zip(names, SPECIAL_TOKENS, strict=True)),
+            **{f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS},
         }
         (directory / "vocab.txt").write_text("\n".join(self.pieces) + "\n", encoding="utf-8", newline="\n")
-        (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
         self.to_rust().save(str(directory / "tokenizer.json"))
 
-    def to_rust(self) -> Any:
-        """This tokenizer as a `tokenizers.Tokenizer`."""
-        from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-
-        rust = Tokenizer(models.WordPiece(self.vocab, unk_token=self.unk_token))
-        rust.normalizer = normalizers.BertNormalizer(
-            lowercase=self.lowercase, strip_accents=self.strip_accents, handle_chinese_chars=self.split_cjk
-        )
-        rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-        rust.post_processor = processors.TemplateProcessing(
-            single="[CLS]:0 $A:0 [SEP]:0",
-            pair="[CLS]:0 $A:0 [SEP]:0 $B:1 [SEP]:1",
-            special_tokens=[("[CLS]", self.cls_token_id), ("[SEP]", self.sep_token_id)],
-        )
-        rust.decoder = decoders.WordPiece()
-        rust.add_special_tokens(list(SPECIAL_TOKENS))
-        return rust
-
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, without [CLS] and [SEP]: the fast way through a corpus."""
+        """The ids of each text without [CLS] and [SEP]: the fast way through a corpus."""
         check_texts(texts)
         if self.backend == "python":
-            return [self.encoder.ids(text) for text in texts]
+            return [self.python.ids(text) for text in texts]
         return [row.ids for row in self.rust.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """The ids, offsets and word numbers of each text, without [CLS] and [SEP]."""
+    def encode_places(self, texts: Sequence[str]) -> list[Encoded]:
+        """The ids, offsets and words of each text without [CLS] and [SEP]."""
         check_texts(texts)
         if self.backend == "python":
-            return [self.encoder.encode(text) for text in texts]
+            return [self.python.encode(text) for text in texts]
         rows = self.rust.encode_batch(texts, add_special_tokens=False)
         return [Encoded(row.ids, row.offsets, row.word_ids) for row in rows]
 
@@ -215,11 +204,11 @@ class WordPieceTokenizer:
             max_length: in tokens, special tokens included; None is `model_max_length`.
             return_tensors: "np", "pt", or None for lists.
             return_offsets: add `offset_mapping`, the (start, end) of each piece in its text.
-            return_word_ids: add `word_ids`, the number of each piece's word in its text; always lists.
-            return_special_tokens_mask: add `special_tokens_mask`, 1 at each token that was added.
+            return_word_ids: add `word_ids`, the number of each piece's word in its text, always as lists.
+            return_special_tokens_mask: add `special_tokens_mask`, 1 at tokens that were added.
 
         Returns:
-            `input_ids`, `token_type_ids`, `attention_mask`, each [batch, length]; [length] for one text as a list.
+            `input_ids`, `token_type_ids`, `attention_mask`: [batch, length], or [length] for one text as lists.
 
         Raises:
             InputError: a text that is no string, a text without its pair, rows that do not fit one tensor.
@@ -229,42 +218,47 @@ class WordPieceTokenizer:
         if b_texts is not None and len(a_texts) != len(b_texts):
             raise InputError(f"{len(a_texts)} texts with {len(b_texts)} pairs; give each text one pair")
         limit = self.model_max_length if max_length is None else max_length
-        encode = self.encode if return_offsets or return_word_ids else self.encode_without_places
-        of_a = encode(a_texts)
-        of_b: Sequence[Encoded | None] = [None] * len(of_a) if b_texts is None else encode(b_texts)
-        rows = list(zip(of_a, of_b, strict=True))
+        encode = self.encode_places if return_offsets or return_word_ids else self.encode_only
+        encoded = encode(a_texts)
+        rows = [
+            (a, b)
+            for a, b in zip(encoded, encode(b_texts) if b_texts else [None] * len(encoded), strict=True)
+        ]
         if truncation:
             rows = [truncate(a, b, limit) for a, b in rows]
 
-        sizes = [(len(a.ids) + 2, 0 if b is None else len(b.ids) + 1) for a, b in rows]
-        # name: (rows, what padding adds)
-        columns: dict[str, tuple[list[list[Any]], Any]] = {
-            "input_ids": (
-                [frame(a, b, "ids", self.cls_token_id, self.sep_token_id) for a, b in rows],
-                self.pad_token_id,
-            ),
-            "token_type_ids": ([[0] * n + [1] * m for n, m in sizes], 0),
-            "attention_mask": ([[1] * (n + m) for n, m in sizes], 0),
+        cls, sep = self.cls_token_id, self.sep_token_id
+        sizes = [(len(a.ids) + 2, len(b.ids) + 1 if b else 0) for a, b in rows]
+        batch: dict[str, Any] = {
+            "input_ids": [frame(cls, a.ids, sep, b and b.ids) for a, b in rows],
+            "token_type_ids": [[0] * n + [1] * m for n, m in sizes],
+            "attention_mask": [[1] * (n + m) for n, m in sizes],
         }
         if return_offsets:
-            columns["offset_mapping"] = ([frame(a, b, "offsets", (0, 0), (0, 0)) for a, b in rows], (0, 0))
+            batch["offset_mapping"] = [frame((0, 0), a.offsets, (0, 0), b and b.offsets) for a, b in rows]
         if return_word_ids:
-            columns["word_ids"] = ([frame(a, b, "words", None, None) for a, b in rows], None)
+            batch["word_ids"] = [frame(None, a.words, None, b and b.words) for a, b in rows]
         if return_special_tokens_mask:
-            marks = [[1] + [0] * (n - 2) + [1] + ([0] * (m - 1) + [1] if m else []) for n, m in sizes]
-            columns["special_tokens_mask"] = (marks, 1)
-        batch: dict[str, Any] = {name: column for name, (column, _) in columns.items()}
+            batch["special_tokens_mask"] = [
+                frame(1, [0] * len(a.ids), 1, b and [0] * len(b.ids)) for a, b in rows
+            ]
 
-        lengths = [n + m for n, m in sizes]
         if padding:
-            width = limit if padding == "max_length" else max(lengths, default=0)
-            for name, (column, filler) in columns.items():
-                batch[name] = [row + [filler] * (width - len(row)) for row in column]
-            lengths = [max(length, width) for length in lengths]
+            width = limit if padding == "max_length" else max(map(sum, sizes), default=0)
+            fillers = {
+                "input_ids": self.pad_token_id,
+                "special_tokens_mask": 1,
+                "offset_mapping": (0, 0),
+                "word_ids": None,
+            }
+            for name, column in batch.items():
+                filler = [fillers.get(name, 0)]
+                batch[name] = [row + filler * (width - len(row)) for row in column]
         if return_tensors:
-            if len(set(lengths)) > 1:
+            lengths = sorted({len(row) for row in batch["input_ids"]})
+            if len(lengths) > 1:
                 raise InputError(
-                    f"rows of {min(lengths)} to {max(lengths)} tokens do not fit one tensor; "
+                    f"rows of {lengths[0]} to {lengths[-1]} tokens do not fit one tensor; "
                     "pass padding=True, and truncation=True with a max_length"
                 )
             for name in batch.keys() - {"word_ids"}:
@@ -274,7 +268,7 @@ class WordPieceTokenizer:
             batch = {name: column[0] for name, column in batch.items()}
         return batch
 
-    def encode_without_places(self, texts: Sequence[str]) -> list[Encoded]:
+    def encode_only(self, texts: Sequence[str]) -> list[Encoded]:
         return [Encoded(ids, [], []) for ids in self.encode_ids(texts)]
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
@@ -301,69 +295,48 @@ class WordPieceTokenizer:
         return self.vocab_size
 
 
-def frame(a: Encoded, b: Encoded | None, column: str, at_cls: Any, at_sep: Any) -> list[Any]:
-    """One column of a row, with values for the special tokens around it."""
-    row = [at_cls, *getattr(a, column), at_sep]
-    return row if b is None else [*row, *getattr(b, column), at_sep]
+def frame(cls: Any, a: list[Any], sep: Any, b: list[Any] | None) -> list[Any]:
+    """A row with what stands at its special tokens."""
+    return [cls, *a, sep] if b is None else [cls, *a, sep, *b, sep]
 
 
 def truncate(a: Encoded, b: Encoded | None, limit: int) -> tuple[Encoded, Encoded | None]:
-    """Cut a row to `limit` tokens with its special tokens, of a pair the longer text first."""
+    """Cut a row to `limit` tokens, of a pair the longer text first."""
     room = limit - (2 if b is None else 3)
     if room < 0:
-        raise InputError(f"max_length={limit} is less than the special tokens of a row; ask for at least 3")
-    size_a, size_b = len(a.ids), 0 if b is None else len(b.ids)
-    if size_a + size_b > room:
-        shorter = min(size_a, size_b, room // 2)
-        size_a, size_b = (shorter, room - shorter) if size_a <= size_b else (room - shorter, shorter)
-    return (
-        Encoded(*(column[:size_a] for column in a)),
-        b and Encoded(*(column[:size_b] for column in b)),
-    )
+        raise InputError(f"max_length={limit} has no room for the special tokens; ask for at least 3")
+    keep_a, keep_b = len(a.ids), len(b.ids) if b else 0
+    if keep_a + keep_b > room:
+        shorter = min(keep_a, keep_b, room // 2)
+        keep_a, keep_b = (shorter, room - shorter) if keep_a <= keep_b else (room - shorter, shorter)
+    return cut(a, keep_a), b and cut(b, keep_b)
+
+
+def cut(encoded: Encoded, length: int) -> Encoded:
+    return Encoded(encoded.ids[:length], encoded.offsets[:length], encoded.words[:length])
 
 
 def check_texts(texts: Sequence[str]) -> None:
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise InputError(f"text {number} is of type {type(text).__name__}; the tokenizer takes strings")
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError as error:
-                raise InputError(
-                    f"text {number} has half a surrogate pair at character {error.start}; decode it properly first"
-                ) from None
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(
+                f"text {number} has half of a surrogate pair; decode it as UTF-8 or UTF-16 first"
+            )
 
 
-def check_vocab(pieces: Sequence[str], source: str) -> None:
-    """Refuse a vocabulary that is no one-to-one table, or that lacks a special token."""
-    first: dict[str, int] = {}
+def check_vocab(pieces: Sequence[str], source: str = "") -> None:
+    lines: dict[str, int] = {}
     for line, piece in enumerate(pieces, start=1):
-        if first.setdefault(piece, line) != line:
-            raise InputError(f"{source}:{line}: piece {piece!r} is there already, in line {first[piece]}; remove one")
-    missing = [token for token in SPECIAL_TOKENS if token not in first]
-    if missing:
-        raise InputError(f"{source}: no {', '.join(missing)} among its {len(pieces)} pieces; add each as a line")
+        if lines.setdefault(piece, line) < line:
+            raise InputError(f"{source}piece {piece!r} stands in lines {lines[piece]} and {line}; remove one")
+    if missing := [token for token in SPECIAL_TOKENS if token not in lines]:
+        raise InputError(f"{source}no {', '.join(missing)} among {len(pieces)} pieces; add them, one a line")
 
 
-def read_utf8(path: Path) -> str:
+def read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; a tokenizer's directory holds vocab.txt, one piece a line") from None
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}; a vocabulary is UTF-8 text") from None
-
-
-def find_directory(name: str | Path) -> Path:
-    """A directory on this machine, or one fetched from the Hugging Face hub."""
-    if Path(name).is_dir():
-        return Path(name)
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        return Path(snapshot_download(str(name), allow_patterns=["vocab.txt", "tokenizer_config.json"]))
-    except (HFValidationError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{name}: neither a directory nor a model that the hub gives ({reason})") from None
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}; a tokenizer's files are UTF-8") from None

@@ -1,0 +1,26 @@
+"""Where a model's files are: a directory on this machine, or one fetched from the Hugging Face hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from bertmini.errors import InputError
+
+
+def locate(directory: str | Path) -> Path:
+    """The directory itself, or the local copy of a hub repository of that name."""
+    path = Path(directory)
+    if path.is_dir():
+        return path
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(directory)):
+        raise InputError(f"{directory} is not a directory; give one that holds a model's files")
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(directory), allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+    except Exception as error:
+        raise InputError(
+            f"{directory} is neither a directory here nor could it be fetched from the hub "
+            f"({type(error).__name__}): check the path, the name and the network"
+        ) from None
