@@ -121,6 +121,11 @@ def test_missing_and_strange_files_are_refused(tmp_path):
         read_task(tmp_path / "train.xls")
 
 
+def test_three_text_columns_are_refused(tmp_path):
+    with pytest.raises(InputError, match="names 3 columns; expected one or two"):
+        read_task(tmp_path, text_columns=["a", "b", "c"])
+
+
 def test_classes_have_a_fixed_order():
     examples = [Example("", None, label) for label in ["b", "10", "2", "a", "2"]]
     assert label_names(examples) == ["2", "10", "a", "b"]
@@ -158,6 +163,16 @@ def test_the_hub_library_names_its_classes(monkeypatch):
     monkeypatch.setattr(datasets, "load_dataset", lambda *name: loaded[name])
     with pytest.warns(UserWarning, match="the test part is left out"):
         assert read_task("hf:set:en") == {"train": [Example("a", None, "yes"), Example("a", None, "no")]}
+
+
+def test_a_set_that_the_hub_library_cannot_load_is_refused_in_one_line(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    with pytest.raises(InputError, match="cannot be loaded: ") as error:
+        read_task(f"hf:{tmp_path / 'nowhere'}")
+    assert "\n" not in str(error.value)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *name: {"all": None})
+    with pytest.raises(InputError, match="hf:set has all; expected train"):
+        read_task("hf:set")
 
 
 @pytest.mark.filterwarnings("ignore:.*Latin-1")

@@ -65,6 +65,8 @@ def read_task(
         InputError: with file and line, where a column is missing, a row has another width, a score is no
             number, or dev or test has a label that training never saw.
     """
+    if text_columns and len(text_columns) > 2:
+        raise InputError(f"--text-columns names {len(text_columns)} columns; expected one or two")
     name = str(data)
     if name.startswith("gazette/"):
         from bertmini.gazette import Gazette
@@ -167,7 +169,10 @@ def _text_table(lines: list[tuple[str, str]]) -> Iterator[Row]:
 def _hub_tables(name: str) -> dict[str, list[Row]]:
     from datasets import load_dataset
 
-    loaded: Any = load_dataset(*name.split(":"))
+    try:
+        loaded: Any = load_dataset(*name.split(":"))
+    except (OSError, ValueError, RuntimeError) as error:  # not there, no network, another configuration
+        raise InputError(f"hf:{name} cannot be loaded: {str(error).splitlines()[0]}") from None
     tables = {}
     for split, names in SPLITS.items():
         for part in [loaded[each] for each in names if each in loaded][:1]:
@@ -180,6 +185,8 @@ def _hub_tables(name: str) -> dict[str, list[Row]]:
                 )
                 for i, row in enumerate(part, start=1)
             ]
+    if not tables:
+        raise InputError(f"hf:{name} has {', '.join(loaded)}; expected train, validation or test")
     return tables
 
 
