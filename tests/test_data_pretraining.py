@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from types import SimpleNamespace
@@ -115,6 +116,45 @@ def test_truncation_takes_tokens_from_the_longer_passage_at_both_ends():
     from_front = pairs.a_start % 50
     assert abs(from_front.mean() - 15) < 1
     assert 2 < from_front.std() < 3.5, "30 coins have a standard deviation of 2.7"
+
+
+def pairs_step_by_step(documents, room, rng):
+    """The published procedure as a person would do it by hand: (tokens of A, tokens of B, is it NotNext)."""
+    for number, document in enumerate(documents):
+        waiting = list(document)
+        while waiting:
+            target = rng.randint(2, room) if rng.random() < 0.1 else room
+            gathered = []
+            while waiting and sum(gathered) < target:
+                gathered.append(waiting.pop(0))
+            cut = rng.randint(1, len(gathered) - 1) if len(gathered) > 1 else 1
+            a, b = sum(gathered[:cut]), sum(gathered[cut:])
+            if not_next := len(gathered) == 1 or rng.random() < 0.5:
+                waiting = gathered[cut:] + waiting
+                other = rng.choice([d for i, d in enumerate(documents) if i != number])
+                b = 0
+                for sentence in other[rng.randrange(len(other)) :]:
+                    b += sentence
+                    if b >= target - a:
+                        break
+            while a + b > room:
+                a, b = (a - 1, b) if a > b else (a, b - 1)
+            yield a, b, not_next
+
+
+def test_pairs_have_the_statistics_of_the_published_procedure():
+    rng = random.Random(0)
+    shape = [[1 + int(rng.expovariate(0.05)) for _ in range(rng.randint(2, 120))] for _ in range(60)]
+    expected = np.concatenate([list(pairs_step_by_step(shape, 61, random.Random(seed))) for seed in range(4)])
+    corpus = numbered_corpus(shape)
+    several = [pair_examples(corpus, 64, 0, epoch) for epoch in range(4)]
+    found = np.concatenate(
+        [[p.a_end - p.a_start, p.b_end - p.b_start, p.is_not_next] for p in several], axis=1
+    ).T
+    error = expected.std(axis=0) * (2 / len(expected)) ** 0.5
+    assert abs(len(found) / len(expected) - 1) < 0.02
+    assert (abs(found.mean(axis=0) - expected.mean(axis=0)) < 4 * error).all()
+    assert (abs(found.std(axis=0) / expected.std(axis=0) - 1) < 0.04).all()
 
 
 def test_pairs_depend_on_seed_and_epoch_only():
@@ -236,6 +276,7 @@ def test_every_row_is_masked_and_special_tokens_never(rows, seed):
 def test_padding_is_to_a_multiple_of_8_within_max_length():
     assert pad([[1, 2], [3] * 9], 0, 64).tolist() == [[1, 2] + [0] * 14, [3] * 9 + [0] * 7]
     assert pad([[1] * 9], 0, 10).shape == (1, 10)
+    assert pad([[1] * 9], 0).shape == (1, 16)
 
 
 @settings(max_examples=50, deadline=None)

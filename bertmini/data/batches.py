@@ -20,13 +20,14 @@ Batch = dict[str, torch.Tensor]
 OBJECTIVES = {"mlm+nsp": pair_examples, "mlm": stretch_examples}
 
 
-def pad(rows: Sequence[Sequence[int]], pad_id: int, max_length: int) -> torch.Tensor:
+def pad(rows: Sequence[Sequence[int]], pad_id: int, max_length: int | None = None) -> torch.Tensor:
     """Fill rows up to the longest, rounded up to a multiple of 8 as matrix units like it.
 
     Returns:
         int64 [batch, length], length at most max_length.
     """
-    length = min(-(-max(map(len, rows)) // 8) * 8, max_length)
+    length = -(-max(map(len, rows)) // 8) * 8
+    length = min(length, max_length or length)
     return torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows])
 
 
