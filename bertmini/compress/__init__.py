@@ -1,0 +1,7 @@
+"""Making models smaller: distillation."""
+
+from __future__ import annotations
+
+from bertmini.compress.distill import distillation_loss, student_from_teacher
+
+__all__ = ["distillation_loss", "student_from_teacher"]

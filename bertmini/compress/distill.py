@@ -1,0 +1,163 @@
+"""Distillation: a small model learns from a large one (Sanh et al. 2019, arXiv 1910.01108)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from bertmini.errors import InputError
+from bertmini.model.bert import BertForMaskedLM, PretrainedModel
+from bertmini.model.heads import masked_lm_loss
+
+
+def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
+    """How far the student's distribution is from the teacher's, both softened by a temperature.
+
+        L_soft = T² · KL(softmax(t / T) ‖ softmax(s / T))
+
+    A high temperature shows what the teacher holds possible besides its first choice. Softening makes the
+    gradient T² times smaller; the factor undoes that, so that the losses' weights need not follow T.
+    A model with one output, a regression, has no distribution: there it is the squared difference.
+
+    Args:
+        student_logits, teacher_logits: s and t, [targets, classes].
+        temperature: T, 1 leaves the distributions as they are.
+
+    Returns:
+        Scalar, in nats, the mean over targets.
+
+    Source: Hinton et al. 2015, arXiv 1503.02531, section 2.
+    """
+    if student_logits.size(-1) == 1:
+        return F.mse_loss(student_logits.float(), teacher_logits.float())
+    student = F.log_softmax(student_logits.float() / temperature, dim=-1)
+    teacher = F.log_softmax(teacher_logits.float() / temperature, dim=-1)
+    return temperature**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def cosine_loss(student_states: Tensor, teacher_states: Tensor) -> Tensor:
+    """How far the student's hidden states point away from the teacher's.
+
+        L_cos = 1 - cos(h_s, h_t)
+
+    Args:
+        student_states, teacher_states: h_s and h_t, [tokens, hidden].
+
+    Returns:
+        Scalar from 0 to 2, the mean over tokens.
+
+    Source: Sanh et al. 2019, section 3.
+    """
+    return (1 - F.cosine_similarity(student_states.float(), teacher_states.float(), dim=-1)).mean()
+
+
+@dataclass
+class DistillationOutput:
+    """The losses by name, each as it is, and their weights in the sum."""
+
+    losses: dict[str, Tensor]
+    weights: dict[str, float]
+
+    @property
+    def loss(self) -> Tensor:
+        """The weighted sum."""
+        return torch.stack([self.weights[name] * value for name, value in self.losses.items()]).sum()
+
+
+def distillation_loss(
+    teacher: PretrainedModel, temperature: float = 2.0, weights: tuple[float, float, float] = (5.0, 2.0, 1.0)
+) -> Callable[[nn.Module, dict[str, Tensor]], DistillationOutput]:
+    """DistilBERT's triple loss, for `train(student, ..., loss=distillation_loss(teacher))`.
+
+        L = w_soft · L_soft + w_hard · L_hard + w_cos · L_cos
+
+    L_hard is what the student would be trained with alone: "mlm" (and "nsp" where it has that head and the
+    batch that label), or "classification" or "regression" where the batch has labels. L_soft is called "soft"
+    over tokens and "soft_labels" over examples; L_cos is called "cosine", over the last hidden states.
+
+    Args:
+        teacher: a trained model of the student's kind, with its vocabulary or its labels.
+        temperature: T of the soft targets.
+        weights: (w_soft, w_hard, w_cos). w_cos must be 0 where the two differ in hidden size.
+
+    Returns:
+        A function of the student and a batch.
+
+    Raises:
+        InputError: teacher and student differ in kind, outputs, or hidden size.
+
+    Source: Sanh et al. 2019, section 3; weights and temperature from its code.
+    """
+    teacher.eval().requires_grad_(False)
+    soft, hard, cosine = weights
+
+    def loss(student: nn.Module, batch: dict[str, Tensor]) -> DistillationOutput:
+        check_pair(student, teacher, cosine)
+        over_tokens = isinstance(student, BertForMaskedLM)
+        inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+        with torch.no_grad():
+            expected = teacher.to(batch["input_ids"].device)(**inputs)
+        # Given labels, a head in training computes masked positions only; the teacher speaks on all of them.
+        output = student(**(inputs if over_tokens else batch))
+        real = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()  # [batch, length]
+        losses = dict(output.losses)
+        if over_tokens:
+            losses["mlm"] = masked_lm_loss(output.prediction_logits.flatten(0, 1), batch["labels"].flatten())
+            student_logits, teacher_logits = output.prediction_logits[real], expected.prediction_logits[real]
+            losses["soft"] = soft_target_loss(student_logits, teacher_logits, temperature)
+        else:
+            losses["soft_labels"] = soft_target_loss(output.logits, expected.logits, temperature)
+        if cosine:
+            losses["cosine"] = cosine_loss(output.last_hidden_state[real], expected.last_hidden_state[real])
+        weight = {"soft": soft, "soft_labels": soft, "cosine": cosine}
+        return DistillationOutput(losses, {name: weight.get(name, hard) for name in losses})
+
+    return loss
+
+
+def check_pair(student: nn.Module, teacher: nn.Module, cosine_weight: float) -> None:
+    """Refuse a student that cannot learn from this teacher."""
+    over_tokens = isinstance(student, BertForMaskedLM)
+    if over_tokens != isinstance(teacher, BertForMaskedLM):
+        raise InputError(
+            f"the teacher is a {type(teacher).__name__}, the student a {type(student).__name__}; use one kind"
+        )
+    size = "vocab_size" if over_tokens else "num_labels"
+    sizes = [size] + ["hidden_size"] * bool(cosine_weight)
+    for name in sizes:
+        theirs, ours = getattr(teacher.config, name), getattr(student.config, name)
+        if theirs != ours:
+            hint = "; or give the cosine loss the weight 0" if name == "hidden_size" else ""
+            raise InputError(f"the teacher has {name} {theirs}, the student {ours}; make them equal{hint}")
+
+
+def student_from_teacher(teacher: PretrainedModel, layers: Sequence[int] | None = None) -> PretrainedModel:
+    """A shallower model that begins as some of the teacher's layers, with its embeddings and heads.
+
+    Args:
+        teacher: any of the models.
+        layers: which layers to take, from 0; None takes every second one. DistilBERT's six of twelve are
+            0, 2, 4, 7, 9, 11.
+
+    Raises:
+        InputError: the teacher has no such layer.
+
+    Source: Sanh et al. 2019, section 3, "Student initialization".
+    """
+    depth = teacher.config.num_hidden_layers
+    chosen = list(range(0, depth, 2) if layers is None else layers)
+    if not chosen or not all(0 <= layer < depth for layer in chosen):
+        raise InputError(f"layers {chosen}: the teacher has layers 0 to {depth - 1}; choose among them")
+    student = type(teacher)(teacher.config.replace(num_hidden_layers=len(chosen)))
+    weights = teacher.state_dict()
+
+    def in_teacher(name: str) -> str:
+        return re.sub(r"(?<=encoder\.layers\.)\d+", lambda match: str(chosen[int(match[0])]), name)
+
+    student.load_state_dict({name: weights[in_teacher(name)] for name in student.state_dict()})
+    return student
