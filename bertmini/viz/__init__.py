@@ -17,6 +17,7 @@ _HOME = {
     "head_view": "bertmini.viz.views",
     "model_view": "bertmini.viz.views",
     "boxes": "bertmini.viz.shapes",
+    "token_boxes": "bertmini.viz.tokens",
     "loss_curve": "bertmini.viz.curves",
     "head_explorer": "bertmini.viz.explore",
     "mask_explorer": "bertmini.viz.explore",
