@@ -58,7 +58,7 @@ def head_view(
     attentions, tokens = _prepare(attentions, tokens)
     bertviz = optional("bertviz")
     html = bertviz.head_view(attentions, tokens, pair_start, layer=layer, html_action="return").data
-    alt = f"Head view of {len(attentions)} layers and {attentions[0].size(1)} heads over: {' '.join(tokens)}"
+    alt = _alt("Head view", attentions, tokens)
     return View(_fixed(html), alt)
 
 
@@ -77,7 +77,7 @@ def model_view(attentions: Sequence[Tensor], tokens: Sequence[str], pair_start: 
     attentions, tokens = _prepare(attentions, tokens)
     bertviz = optional("bertviz")
     html = bertviz.model_view(attentions, tokens, pair_start, display_mode="light", html_action="return").data
-    alt = f"Model view of {len(attentions)} layers and {attentions[0].size(1)} heads over: {' '.join(tokens)}"
+    alt = _alt("Model view", attentions, tokens)
     return View(_fixed(html), alt)
 
 
@@ -100,6 +100,12 @@ def _prepare(attentions: Sequence[Tensor], tokens: Sequence[str]) -> tuple[list[
             f"show a shorter text or fewer layers"
         )
     return cut, kept
+
+
+def _alt(name: str, attentions: Sequence[Tensor], tokens: Sequence[str]) -> str:
+    layers, heads = len(attentions), attentions[0].size(1)
+    counts = f"{layers} layer{'s' * (layers > 1)} and {heads} head{'s' * (heads > 1)}"
+    return f"{name} of {counts} over: {' '.join(tokens)}"
 
 
 def _fixed(html: str) -> str:
