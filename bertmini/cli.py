@@ -12,7 +12,8 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -24,84 +25,127 @@ from bertmini.errors import InputError
 if TYPE_CHECKING:
     from bertmini.training import Options, Run
 
-SHIPPED = str(Path(__file__).parent / "pretrained" / "gazette-mini")
+SHIPPED = Path(__file__).parent / "pretrained" / "gazette-mini"
 
-Paths = Annotated[tuple[str, ...], arg(metavar="gazette|PATH…|hf:NAME")]
+
+def unset(metavar: str) -> Any:
+    """An option whose help says itself what happens without it."""
+    return arg(metavar=metavar, help_behavior_hint="")
+
+
+Corpus = Annotated[tuple[str, ...], arg(metavar="gazette|PATH…|hf:NAME")]
+TaskFiles = Annotated[str, arg(metavar="gazette/NAME|DIR|hf:NAME")]
 Directory = Annotated[str, arg(metavar="DIR")]
+MaybeDirectory = Annotated[str | None, unset("DIR")]
 Count = Annotated[int, arg(metavar="N")]
+MaybeCount = Annotated[int | None, unset("N")]
 Number = Annotated[float, arg(metavar="X")]
-Precision = Literal["auto", "bf16", "fp16", "float32"]
+MaybeName = Annotated[str | None, unset("NAME")]
+Texts = Annotated[tuple[str, ...], unset("TEXT")]
 
 
 @dataclass(kw_only=True)
-class Reading:
+class TextReading:
     """How running text is read."""
 
-    documents: Annotated[int | None, arg(metavar="N")] = None
-    """Documents to use at most; not given: all of them, and 20000 of the Gazette."""
-    separator: Annotated[str | None, arg(metavar="LINE")] = None
-    """A line that stands between two documents; not given: files, headings and blank-line runs end a document."""
-    encoding: Annotated[str | None, arg(metavar="NAME")] = None
-    """How files are encoded; not given: UTF-8, and Latin-1 with a warning where a file is not."""
+    documents: MaybeCount = None
+    """Documents to use at most. Without it: all of them, and 20000 of the Gazette."""
+    separator: Annotated[str | None, unset("LINE")] = None
+    """A line that stands between two documents. Without it: a file, a heading or blank lines end one."""
+    encoding: MaybeName = None
+    """How files are encoded. Without it: UTF-8, or Latin-1 with a warning where a file is not UTF-8."""
     strict: bool = False
     """Refuse files that are not UTF-8."""
 
     def read(self, data: tuple[str, ...], held_out: int) -> tuple[list[list[str]], list[list[str]]]:
         from bertmini.tasks.pretrain import read_corpus
 
-        return read_corpus(
-            data,
-            self.documents,
-            held_out,
-            separator=self.separator,
-            encoding=self.encoding,
-            strict=self.strict,
-        )
+        return read_corpus(data, held_out=held_out, **asdict(self))
+
+
+@dataclass(kw_only=True)
+class TaskReading:
+    """How labelled examples are read."""
+
+    text_columns: Annotated[tuple[str, ...] | None, unset("NAME")] = None
+    """The column of the text, or of both texts of a pair; in a file without header their numbers from 1."""
+    label_column: MaybeName = None
+    """The column of the label."""
+    encoding: MaybeName = None
+    """How files are encoded. Without it: UTF-8, or Latin-1 with a warning where a file is not UTF-8."""
+    strict: bool = False
+    """Refuse files that are not UTF-8."""
+
+    def read(self, data: str, task: str) -> dict[str, list[Any]]:
+        from bertmini.data.task_files import read_task
+
+        return read_task(data, task, **asdict(self))
 
 
 @dataclass(kw_only=True)
 class Training:
-    """How a model is trained."""
+    """How the model is trained."""
 
-    out: Directory
-    """The run directory; made new."""
+    batch_size: Count = 32
+    """Examples in a batch."""
     accumulation: Count = 1
     """Batches in an update."""
+    learning_rate: Number = 5e-4
+    """The highest learning rate, reached at the end of the warm-up."""
     warmup_share: Number = 0.1
     """Share of the steps in which the learning rate rises."""
     weight_decay: Number = 0.01
     """Weight decay of matrices."""
-    precision: Precision = "auto"
-    """Number format of the matrix products; auto: the fastest that is safe here."""
+    precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
+    """Number format of the matrix products; auto is the fastest that is safe here."""
     log_every: Count = 10
     """Steps between lines of log.jsonl."""
     seed: int = 0
     """Seed of weights, batches, masks and dropout."""
-    resume: bool = False
-    """Continue the interrupted run in --out; its options count."""
-
-    def options(self, **settings: Any) -> dict[str, Any]:
-        """The fields of `Options` that this command has."""
-        from bertmini.training import Options
-
-        names = {field.name for field in fields(Options)}
-        return {name: value for name, value in asdict(self).items() if name in names} | settings
-
-    def start(self, options: Options) -> Run:
-        """The run directory: a new one, or the interrupted one."""
-        from bertmini.training import Run
-
-        if self.resume:
-            return Run.resume(self.out)
-        return Run.create(self.out, options, {"command": type(self).__name__.lower(), **asdict(self)})
 
 
 @dataclass(kw_only=True)
-class TrainTokenizer(Reading):
+class PretrainingTraining(Training):
+    steps: MaybeCount = None
+    """Updates of the weights. Without it, and without --minutes: 1000."""
+    minutes: Annotated[float | None, unset("M")] = None
+    """Training time in minutes, turned into steps by timing the first ones."""
+    max_length: MaybeCount = None
+    """Tokens of an example, [CLS] and [SEP] included. Without it: 128, and 256 for the Gazette."""
+    evaluate_every: Count = 500
+    """Steps between measurements on the held-out documents."""
+    checkpoint_every: Count = 500
+    """Steps between checkpoints."""
+    held_out: Count = 20
+    """One document in N is held out and measured on; 0: none."""
+
+
+@dataclass(kw_only=True)
+class FinetuneTraining(Training):
+    learning_rate: Number = 5e-5
+    """The highest learning rate, reached at the end of the warm-up."""
+    epochs: Count = 3
+    """Times through the training examples."""
+    max_length: Count = 128
+    """Tokens of an example; what is longer is cut."""
+    patience: MaybeCount = None
+    """Epochs without a better result on the dev part after which training stops. Without it: never."""
+
+
+@dataclass(kw_only=True)
+class DistillTraining(PretrainingTraining):
+    learning_rate: Annotated[float | None, unset("X")] = None  # type: ignore[assignment]
+    """The highest learning rate. Without it: 0.0005, and 0.00005 from a fine-tuned teacher."""
+    max_length: MaybeCount = None
+    """Tokens of an example. Without it: the teacher's."""
+
+
+@dataclass(kw_only=True)
+class TrainTokenizer:
     """Train a WordPiece vocabulary on running text."""
 
-    corpus: Positional[Paths] = ("gazette",)
-    """Text files and folders, or gazette, or a data set of the hub with a column named text."""
+    corpus: Positional[Corpus] = ("gazette",)
+    """Text files and folders; or gazette; or a data set of the hub with a column named text."""
     out: Directory
     """The tokenizer's directory; made new."""
     vocab_size: Count = 8000
@@ -110,12 +154,13 @@ class TrainTokenizer(Reading):
     """Keep capitals and accents."""
     min_frequency: Count = 1
     """Count below which two pieces are not joined."""
+    reading: TextReading = field(default_factory=TextReading)
 
     def run(self) -> None:
         from bertmini.tokenizer import WordPieceTokenizer
 
         refuse_existing(self.out)
-        documents, _ = self.read(self.corpus, held_out=0)
+        documents, _ = self.reading.read(self.corpus, held_out=0)
         texts = (sentence for document in documents for sentence in document)
         tokenizer = WordPieceTokenizer.train(
             texts, self.vocab_size, lowercase=not self.cased, min_frequency=self.min_frequency
@@ -126,73 +171,50 @@ class TrainTokenizer(Reading):
 
 
 @dataclass(kw_only=True)
-class PretrainingTraining(Training):
-    """What pretraining and distillation share."""
-
-    steps: Annotated[int | None, arg(metavar="N")] = None
-    """Updates of the weights; not given, nor --minutes: 1000."""
-    minutes: Annotated[float | None, arg(metavar="M")] = None
-    """Training time in minutes, turned into steps by timing the first ones."""
-    max_length: Count = 128
-    """Tokens of an example, [CLS] and [SEP] included."""
-    batch_size: Count = 32
-    """Examples in a batch."""
-    learning_rate: Number = 5e-4
-    """The highest learning rate, reached at the end of the warm-up."""
-    evaluate_every: Count = 500
-    """Steps between measurements on the held-out documents."""
-    checkpoint_every: Count = 500
-    """Steps between checkpoints."""
-    held_out: Count = 20
-    """One document in N is held out and measured on; 0: none."""
-
-
-@dataclass(kw_only=True)
-class Pretrain(PretrainingTraining, Reading):
+class Pretrain:
     """Pretrain a BERT on running text: masked pieces, and whether one sentence follows another."""
 
-    data: Paths = ("gazette",)
+    data: Corpus = ("gazette",)
     """The embedded corpus; or text files and folders; or a data set of the hub with a column named text."""
+    out: Directory
+    """The run directory; made new."""
     preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "mini"
-    """The model's size: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024 (layers x width)."""
+    """The model's size, layers x width: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024."""
     objective: Literal["mlm+nsp", "mlm"] = "mlm+nsp"
     """Masked pieces and next sentences, or masked pieces alone."""
-    tokenizer: Annotated[str | None, arg(metavar="DIR")] = None
-    """Its tokenizer; not given: that of --init, or a new one, trained on the corpus."""
-    vocab_size: Annotated[int | None, arg(metavar="N")] = None
-    """Pieces of a new tokenizer; not given: 8000, and 1000 for the Gazette."""
-    init: Annotated[str | None, arg(metavar="DIR")] = None
-    """A model to go on from (domain adaptation); not given: random weights of --preset."""
+    tokenizer: MaybeDirectory = None
+    """The tokenizer. Without it: that of --init, or a new one, trained on the corpus."""
+    vocab_size: MaybeCount = None
+    """Pieces of a new tokenizer. Without it: 8000, and 1000 for the Gazette."""
+    init: MaybeDirectory = None
+    """A model to go on from, to adapt it to a domain, say. Without it: random weights of --preset."""
+    resume: bool = False
+    """Continue the interrupted run in --out, with the options that it began with."""
+    training: PretrainingTraining = field(default_factory=PretrainingTraining)
+    reading: TextReading = field(default_factory=TextReading)
 
     def run(self) -> None:
-        from bertmini.data.batches import PretrainingData
-        from bertmini.data.corpus import Corpus
         from bertmini.tasks import pretrain
-        from bertmini.training import Options, train
 
         if not self.resume:
             refuse_existing(self.out)
-        options = Options(**self.options(steps=self.steps or (None if self.minutes else 1000)))
-        documents, held_out = self.read(self.data, self.held_out)
+        options = pretraining_options(self.training)
+        documents, held_out = self.reading.read(self.data, self.training.held_out)
         tokenizer = self.get_tokenizer(documents)
-        tokenizer.model_max_length = self.max_length
-        corpus = Corpus.from_documents(documents, tokenizer)
-        batches = PretrainingData(
-            corpus, tokenizer, self.batch_size, self.max_length, self.seed, objective=self.objective
-        )
-        evaluate = None
-        if held_out:
-            evaluate = pretrain.held_out_metrics(
-                held_out, tokenizer, self.batch_size, self.max_length, self.objective
-            )
+        tokenizer.model_max_length = self.training.max_length or (256 if self.is_gazette else 128)
+        settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, self.objective)
+        batches = pretrain.training_data(documents, *settings, seed=self.training.seed)
+        evaluate = held_out and pretrain.held_out_metrics(held_out, *settings, gazette=self.is_gazette)
         model = self.get_model(tokenizer)
-        with keeping_only_started_runs(self):
-            run = self.start(options)
+        with run_directory(self, options) as run:
             tokenizer.save_pretrained(self.out)
-            history = train(model, batches.batch, options, evaluate=evaluate, run=run)
-            metrics = pretrain.summary(history, evaluate)
+            metrics = pretrain.pretrain(model, options, batches, evaluate or None, run)
             run.finish(metrics, model, tokenizer)
         report(self.out, metrics)
+
+    @property
+    def is_gazette(self) -> bool:
+        return self.data == ("gazette",)
 
     def get_tokenizer(self, documents: list[list[str]]) -> Any:
         from bertmini.tokenizer import WordPieceTokenizer
@@ -201,133 +223,174 @@ class Pretrain(PretrainingTraining, Reading):
             return WordPieceTokenizer.from_pretrained(self.out)
         if directory := self.tokenizer or self.init:
             return WordPieceTokenizer.from_pretrained(directory)
-        size = self.vocab_size or (1000 if self.data == ("gazette",) else 8000)
+        size = self.vocab_size or (1000 if self.is_gazette else 8000)
         return WordPieceTokenizer.train((s for document in documents for s in document), size)
 
     def get_model(self, tokenizer: Any) -> Any:
         from bertmini.tasks import pretrain
 
         if not self.init:
-            return pretrain.new_model(self.preset, self.objective, tokenizer, self.seed)
-        import torch
-
-        torch.manual_seed(self.seed)
-        model = pretrain.MODELS[self.objective].from_pretrained(self.init)
+            return pretrain.new_model(self.preset, self.objective, tokenizer, self.training.seed)
+        model = pretrain.load_model(self.init, self.objective, self.training.seed)
         if model.config.vocab_size < len(tokenizer):
             raise InputError(
-                f"{self.tokenizer} has {len(tokenizer)} pieces and {self.init} knows {model.config.vocab_size}: "
-                "leave --tokenizer out to take the model's own"
+                f"{self.tokenizer} has {len(tokenizer)} pieces and {self.init} knows "
+                f"{model.config.vocab_size}: leave --tokenizer out to take the model's own"
             )
         return model
 
 
 @dataclass(kw_only=True)
-class TaskReading:
-    """How labelled examples are read."""
+class Finetune:
+    """What fine-tuning for every task has."""
 
-    text_columns: Annotated[tuple[str, ...] | None, arg(metavar="NAME")] = None
-    """The column of the text, or of both texts of a pair; in a file without header their numbers from 1."""
-    label_column: Annotated[str | None, arg(metavar="NAME")] = None
-    """The column of the label."""
-    encoding: Annotated[str | None, arg(metavar="NAME")] = None
-    """How files are encoded; not given: UTF-8, and Latin-1 with a warning where a file is not."""
-    strict: bool = False
-    """Refuse files that are not UTF-8."""
-
-    def read(self, data: str, task: str) -> dict[str, list[Any]]:
-        from bertmini.data.task_files import read_task
-
-        return read_task(data, task, self.text_columns, self.label_column, self.encoding, self.strict)
-
-
-@dataclass(kw_only=True)
-class Finetune(Training, TaskReading):
-    model: Directory = SHIPPED
-    """The pretrained model to begin with: a directory or a hub id."""
+    data: TaskFiles
+    """Labelled examples."""
+    model: MaybeDirectory = None
+    """The pretrained model to begin with, a directory or a hub id. Without it: the one bertmini ships."""
+    out: Directory
+    """The run directory; made new."""
     from_scratch: bool = False
     """Take the model's shape and tokenizer, and random weights."""
-    rows: Annotated[int | None, arg(metavar="N")] = None
-    """Training examples to use, drawn by the seed; not given: all."""
-    epochs: Count = 3
-    """Times through the training examples."""
-    batch_size: Count = 32
-    """Examples in a batch."""
-    learning_rate: Number = 5e-5
-    """The highest learning rate, reached at the end of the warm-up."""
-    max_length: Count = 128
-    """Tokens of an example; what is longer is cut."""
-    patience: Annotated[int | None, arg(metavar="N")] = None
-    """Epochs without a better result on the dev part after which training stops; not given: never."""
+    rows: MaybeCount = None
+    """Training examples to use, drawn by the seed. Without it: all."""
+    resume: bool = False
+    """Continue the interrupted run in --out, with the options that it began with."""
+    training: FinetuneTraining = field(default_factory=FinetuneTraining)
+    reading: TaskReading = field(default_factory=TaskReading)
 
-    def run_task(self, name: str, data: str) -> None:
+    def run_task(self, name: str) -> None:
         from bertmini.tasks import TASKS, finetune, load_for_task, task_options
         from bertmini.tokenizer import WordPieceTokenizer
 
         if not self.resume:
             refuse_existing(self.out)
-        task, splits = TASKS[name], self.read(data, name)
+        task, splits = TASKS[name], self.reading.read(self.data, name)
         if "train" not in splits:
-            raise InputError(f"{data}: it has {', '.join(splits)} and no train part to learn from")
-        if self.rows and self.rows < len(splits["train"]):
-            chosen = random.Random(self.seed).sample(range(len(splits["train"])), self.rows)
-            splits["train"] = [splits["train"][i] for i in sorted(chosen)]
-        tokenizer = WordPieceTokenizer.from_pretrained(self.model)
-        model = load_for_task(
-            task, splits["train"], self.model, from_scratch=self.from_scratch, seed=self.seed
-        )
-        tokenizer.model_max_length = max_length = min(self.max_length, model.config.max_position_embeddings)
-        settings = self.options()
-        patience = settings.pop("patience") if "dev" in splits else None
-        options = task_options(task, splits, self.epochs, **settings, patience=patience)
-        with keeping_only_started_runs(self):
-            run = self.start(options)
+            raise InputError(f"{self.data}: it has {', '.join(splits)} and no train part to learn from")
+        seed, examples, origin = self.training.seed, splits["train"], self.model or shipped()
+        if self.rows and self.rows < len(examples):
+            chosen = random.Random(seed).sample(range(len(examples)), self.rows)
+            splits["train"] = [examples[i] for i in sorted(chosen)]
+        tokenizer = WordPieceTokenizer.from_pretrained(origin)
+        model = load_for_task(task, splits["train"], origin, from_scratch=self.from_scratch, seed=seed)
+        max_length = min(self.training.max_length, model.config.max_position_embeddings)
+        tokenizer.model_max_length = max_length
+        settings = asdict(self.training)
+        del settings["max_length"]
+        options = task_options(task, splits, **settings)
+        with run_directory(self, options) as run:
             _, metrics = finetune(task, splits, model, tokenizer, options, max_length=max_length, run=run)
             run.finish(metrics, model, tokenizer)
         report(self.out, metrics)
-
-
-TaskData = Annotated[str, arg(metavar="gazette/NAME|DIR|hf:NAME")]
 
 
 @dataclass(kw_only=True)
 class FinetuneClassify(Finetune):
     """Fine-tune a model to give a text or a pair one of several labels."""
 
-    data: TaskData = "gazette/emotion"
-    """Examples of the embedded corpus; or a folder with train, dev and test as TSV, CSV, JSONL or text;label TXT."""
+    data: TaskFiles = "gazette/emotion"
+    """A task of the Gazette; or a folder with train, dev and test as TSV, CSV, JSONL or TXT (text;label)."""
 
     def run(self) -> None:
-        self.run_task("classify", self.data)
+        self.run_task("classify")
 
 
 @dataclass(kw_only=True)
 class FinetuneRegress(Finetune):
     """Fine-tune a model to give a text or a pair a number."""
 
-    data: TaskData = "gazette/similarity"
-    """Examples of the embedded corpus; or a folder with train, dev and test as TSV, CSV or JSONL."""
+    data: TaskFiles = "gazette/similarity"
+    """A task of the embedded corpus; or a folder with train, dev and test as TSV, CSV or JSONL."""
 
     def run(self) -> None:
-        self.run_task("regress", self.data)
+        self.run_task("regress")
 
 
 @dataclass(kw_only=True)
-class Evaluate(TaskReading):
-    """Measure a model: a fine-tuned one on labelled examples, a pretrained one on running text. Prints JSON."""
+class Distill:
+    """Teach a shallower model what a larger one knows: its soft answers and hidden states beside the labels."""
+
+    teacher: Directory
+    """The model to learn from: a pretrained one, or a fine-tuned one."""
+    data: Annotated[tuple[str, ...], arg(metavar="gazette[/NAME]|PATH…|hf:NAME")] = ("gazette",)
+    """Running text for a pretrained teacher, labelled examples for a fine-tuned one."""
+    out: Directory
+    """The run directory; made new."""
+    layers: Annotated[tuple[int, ...] | None, unset("N")] = None
+    """The teacher's layers, from 0, that the student begins with. Without it: every second one."""
+    temperature: Number = 2.0
+    """Softness of the teacher's answers; 1 leaves them as they are."""
+    resume: bool = False
+    """Continue the interrupted run in --out, with the options that it began with."""
+    training: DistillTraining = field(default_factory=DistillTraining)
+    reading: TextReading = field(default_factory=TextReading)
+
+    def run(self) -> None:
+        from bertmini.compress.distill import distillation_loss, student_from_teacher
+        from bertmini.predict import Predictor
+
+        if not self.resume:
+            refuse_existing(self.out)
+        teacher = Predictor.from_pretrained(self.teacher)
+        if self.training.max_length:
+            teacher.tokenizer.model_max_length = self.training.max_length
+        options = pretraining_options(self.training, learning_rate=5e-4 if teacher.fills else 5e-5)
+        prepare = self.from_text if teacher.fills else self.from_examples
+        options, learn = prepare(teacher, options)
+        student = student_from_teacher(teacher.model, self.layers)
+        loss = distillation_loss(teacher.model, self.temperature)
+        with run_directory(self, options) as run:
+            teacher.tokenizer.save_pretrained(self.out)
+            metrics = learn(student, options, loss=loss, run=run)
+            run.finish(metrics, student, teacher.tokenizer)
+        report(self.out, metrics)
+
+    def from_text(self, teacher: Any, options: Options) -> tuple[Options, Any]:
+        """How to learn from a pretrained teacher."""
+        from bertmini.model.bert import BertForPreTraining
+        from bertmini.tasks import pretrain
+
+        documents, held_out = self.reading.read(self.data, self.training.held_out)
+        objective = "mlm+nsp" if isinstance(teacher.model, BertForPreTraining) else "mlm"
+        settings = (teacher.tokenizer, options.batch_size, teacher.tokenizer.model_max_length, objective)
+        batches = pretrain.training_data(documents, *settings, seed=options.seed)
+        is_gazette = self.data == ("gazette",)
+        evaluate = pretrain.held_out_metrics(held_out, *settings, gazette=is_gazette) if held_out else None
+        return options, partial(pretrain.pretrain, data=batches, evaluate=evaluate)
+
+    def from_examples(self, teacher: Any, options: Options) -> tuple[Options, Any]:
+        """How to learn from a fine-tuned teacher."""
+        from bertmini.tasks import finetune
+
+        reading = TaskReading(encoding=self.reading.encoding, strict=self.reading.strict)
+        splits = reading.read(" ".join(self.data), teacher.task.NAME)
+        if "dev" in splits:
+            options = replace(options, metric=teacher.task.METRIC)
+        length = teacher.tokenizer.model_max_length
+        return options, lambda student, options, **others: finetune(
+            teacher.task, splits, student, teacher.tokenizer, options, max_length=length, **others
+        )[1]
+
+
+@dataclass(kw_only=True)
+class Evaluate:
+    """Measure a fine-tuned model on labelled examples, or a pretrained one on running text; print JSON."""
 
     data: Annotated[str, arg(metavar="gazette[/NAME]|DIR|FILE|hf:NAME")]
     """What it is measured on; of a folder with parts, the one that --split names."""
-    model: Directory = SHIPPED
-    """The model."""
+    model: MaybeDirectory = None
+    """The model. Without it: the pretrained one that bertmini ships."""
     split: Literal["train", "dev", "test"] = "test"
     """The part of a task, or of the Gazette."""
     batch_size: Count = 32
     """Examples in a batch."""
+    reading: TaskReading = field(default_factory=TaskReading)
 
     def run(self) -> None:
         from bertmini.predict import Predictor
 
-        predictor = Predictor.from_pretrained(self.model)
+        predictor = Predictor.from_pretrained(self.model or shipped())
         metrics = self.on_text(predictor) if predictor.fills else self.on_examples(predictor)
         print(json.dumps({self.split: metrics}, indent=2))
 
@@ -335,11 +398,16 @@ class Evaluate(TaskReading):
         from bertmini.model.bert import BertForPreTraining
         from bertmini.tasks import pretrain
 
-        reading = {"encoding": self.encoding, "strict": self.strict}
+        reading = {"encoding": self.reading.encoding, "strict": self.reading.strict}
         documents = pretrain.read_part(self.data, self.split, **reading)
         objective = "mlm+nsp" if isinstance(predictor.model, BertForPreTraining) else "mlm"
         measure = pretrain.held_out_metrics(
-            documents, predictor.tokenizer, self.batch_size, predictor.max_length, objective
+            documents,
+            predictor.tokenizer,
+            self.batch_size,
+            predictor.max_length,
+            objective,
+            gazette=self.data == "gazette",
         )
         return measure(predictor.model)
 
@@ -347,7 +415,7 @@ class Evaluate(TaskReading):
         from bertmini.data.batches import TaskData
         from bertmini.tasks import classes_of, evaluate
 
-        splits = self.read(self.data, predictor.task.NAME)
+        splits = self.reading.read(self.data, predictor.task.NAME)
         if len(splits) == 1 and Path(self.data).is_file():
             (examples,) = splits.values()
         elif self.split in splits:
@@ -370,8 +438,9 @@ class Evaluate(TaskReading):
 class Predict:
     """Answer for texts with a fine-tuned model: a line of JSON for each text, in order."""
 
-    text: Positional[Annotated[tuple[str, ...], arg(metavar="TEXT")]] = ()
-    """The texts; not given: the lines of standard input. A pair: two columns with a tab between them, or {"text": …, "pair": …}."""
+    text: Positional[Texts] = ()
+    """The texts. Without them: the lines of standard input. A pair has a tab in between, or is written
+    {"text": …, "pair": …}."""
     model: Directory
     """The fine-tuned model."""
     batch_size: Count = 32
@@ -393,10 +462,10 @@ class Predict:
 class Fill:
     """Find what may stand behind [MASK]: a line of JSON for each text, or a list on a terminal."""
 
-    text: Positional[Annotated[tuple[str, ...], arg(metavar="TEXT")]] = ()
-    """Texts with one [MASK] or more; not given: the lines of standard input."""
-    model: Directory = SHIPPED
-    """The pretrained model."""
+    text: Positional[Texts] = ()
+    """Texts with one [MASK] or more. Without them: the lines of standard input."""
+    model: MaybeDirectory = None
+    """The pretrained model. Without it: the one that bertmini ships."""
     top: Count = 5
     """Candidates for each mask."""
     batch_size: Count = 32
@@ -405,10 +474,11 @@ class Fill:
     def run(self) -> None:
         from bertmini.predict import Predictor
 
-        predictor = Predictor.from_pretrained(self.model, batch_size=self.batch_size, top=self.top)
+        model = self.model or shipped()
+        predictor = Predictor.from_pretrained(model, batch_size=self.batch_size, top=self.top)
         if not predictor.fills:
             raise InputError(
-                f"{self.model} holds a fine-tuned model, which has no masked-language head: use predict"
+                f"{model} holds a fine-tuned model, which has no masked-language head: use predict"
             )
         for answer in predictor(map(text_or_pair, texts_of(self.text))):
             if not sys.stdout.isatty():
@@ -429,8 +499,8 @@ class GazetteExport:
     """The task: emotion or similarity; or corpus, its running text."""
     out: Directory
     """The directory; made new."""
-    rows: Annotated[int | None, arg(metavar="N")] = None
-    """Examples in the train part; not given: the task's own number."""
+    rows: MaybeCount = None
+    """Examples in the train part. Without it: the task's own number."""
     seed: int = 0
     """Which Gazette: each seed writes another."""
 
@@ -451,6 +521,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "fill": Fill,
+    "distill": Distill,
     "gazette export": GazetteExport,
 }
 
@@ -516,15 +587,41 @@ def new_directory(out: str) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def keeping_only_started_runs(command: Training) -> Iterator[None]:
-    """Remove a run directory that bad input left without a checkpoint: nothing was learned in it."""
-    was_there = (Path(command.out) / "run.json").exists()
+def run_directory(command: Pretrain | Finetune | Distill, options: Options) -> Iterator[Run]:
+    """A new run directory, or the interrupted one. A new one goes again when bad input stops it at once."""
+    from bertmini.training import Run
+
+    if command.resume:
+        yield Run.resume(command.out)
+        return
+    run = Run.create(command.out, options, {"command": type(command).__name__, **asdict(command)})
     try:
-        yield
+        yield run
     except InputError:
-        if not was_there and not any(Path(command.out).glob("checkpoints/step-*")):
-            shutil.rmtree(command.out, ignore_errors=True)
+        if not any(run.checkpoints.glob("step-*")):
+            shutil.rmtree(run.directory, ignore_errors=True)
         raise
+
+
+def pretraining_options(training: PretrainingTraining, **defaults: Any) -> Options:
+    """The training loop's share of the options; defaults are for those that are None."""
+    from bertmini.training import Options
+
+    names = {each.name for each in fields(Options)}
+    settings = {name: value for name, value in asdict(training).items() if name in names}
+    settings |= {name: value for name, value in defaults.items() if settings[name] is None}
+    if training.steps is None and training.minutes is None:
+        settings["steps"] = 1000
+    return Options(**settings)
+
+
+def shipped() -> str:
+    """The small pretrained model of the package."""
+    if not SHIPPED.exists():
+        raise InputError(
+            f"{SHIPPED} does not exist: this installation lacks the small model; name one with --model"
+        )
+    return str(SHIPPED)
 
 
 def report(out: str, metrics: dict[str, Any]) -> None:
@@ -551,7 +648,7 @@ def parse(arguments: list[str]) -> Any:
     rest = arguments[len(name.split()) :]
     command = tyro_parse(name, rest)
     if getattr(command, "resume", False):
-        return resumed(name, rest, command)
+        return resumed(name, rest, command.out)
     return command
 
 
@@ -580,7 +677,7 @@ def tyro_parse(name: str, arguments: list[str], default: Any = None) -> Any:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
                 COMMANDS[name], args=arguments, default=default, prog=f"bertmini {name}",
-                config=(tyro.conf.FlagCreatePairsOff,),
+                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
             )  # fmt: skip
     except SystemExit as exit:
         if not exit.code:
@@ -599,7 +696,7 @@ def fold(box: str) -> str:
     return "; ".join(told).replace("(required)", "").replace("  ", " ").strip()
 
 
-def resumed(name: str, arguments: list[str], command: Training) -> Training:
+def resumed(name: str, arguments: list[str], out: str) -> Any:
     """The command as its run began.
 
     Raises:
@@ -607,19 +704,39 @@ def resumed(name: str, arguments: list[str], command: Training) -> Training:
     """
     from bertmini.training import Run
 
-    settings = dict(Run(command.out).record()["settings"])
-    if settings.pop("command", None) != type(command).__name__.lower():
+    settings = Run(out).record()["settings"]
+    if settings.get("command") != COMMANDS[name].__name__:
         raise InputError(
-            f"{command.out}: was not begun with bertmini {name}; continue it with the command in run.json"
+            f"{out}: was not begun with bertmini {name}; run.json names the command that began it"
         )
-    begun = type(command)(**{key: tuple(v) if isinstance(v, list) else v for key, v in settings.items()})
+    begun = tyro_parse(name, ["--out", out])
+    fill_in(begun, settings)
     again = tyro_parse(name, arguments, default=begun)
-    for field in fields(begun):
-        before, now = getattr(begun, field.name), getattr(again, field.name)
-        if field.name not in ("resume", "out") and before != now:
-            option = field.name.replace("_", "-")
-            raise InputError(f"--{option} {now}: the run began with {before}; continue it without --{option}")
+    before, now = flat(asdict(begun)), flat(asdict(again))
+    for option in before.keys() - {"resume", "out"}:
+        if before[option] != now[option]:
+            raise InputError(
+                f"--{option.replace('_', '-')} {now[option]}: the run in {out} began with {before[option]}; "
+                "leave the option out"
+            )
     return again
+
+
+def fill_in(command: Any, settings: dict[str, Any]) -> None:
+    """Set a command's fields, and those of its groups, from what run.json holds."""
+    for each in fields(command):
+        value = settings[each.name]
+        if isinstance(value, dict):
+            fill_in(getattr(command, each.name), value)
+        else:
+            setattr(command, each.name, tuple(value) if isinstance(value, list) else value)
+
+
+def flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Options by name, those of the groups among them."""
+    groups = [value for value in settings.values() if isinstance(value, dict)]
+    own = {name: value for name, value in settings.items() if not isinstance(value, dict)}
+    return own | {name: value for group in groups for name, value in group.items()}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -651,7 +768,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def kept(command: Any) -> str:
     """What an interrupted command leaves."""
-    if not isinstance(command, Training) or not (Path(command.out) / "run.json").exists():
+    if not hasattr(command, "resume") or not (Path(command.out) / "run.json").exists():
         return "nothing was written"
     checkpoints = Path(command.out).glob("checkpoints/step-*")
     last = max(checkpoints, key=lambda path: int(path.name.removeprefix("step-")), default=None)

@@ -41,7 +41,7 @@ class Predictor:
     def __init__(self, model: Any, tokenizer: WordPieceTokenizer, batch_size: int = 32, top: int = 5) -> None:
         self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
         self.fills = isinstance(model, BertForMaskedLM)
-        self.task = None if self.fills else regress if model.is_regression else classify
+        self.task: Any = None if self.fills else regress if model.is_regression else classify
         self.top = min(top, model.config.vocab_size)
         self.max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
 
@@ -59,8 +59,10 @@ class Predictor:
         directory = locate(directory)
         names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
         if names[0] not in MODELS:
-            raise InputError(f"{directory}/config.json: architectures is {names[0]}, which answers nothing; expected "
-                             f"one of {', '.join(MODELS)}; fine-tune it first")  # fmt: skip
+            raise InputError(
+                f"{directory}/config.json: architectures is {names[0]}, which answers nothing; expected one "
+                f"of {', '.join(MODELS)}; fine-tune it first"
+            )
         model = MODELS[names[0]].from_pretrained(directory)
         if model.fresh:
             raise InputError(f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {names[0]}")
@@ -73,9 +75,9 @@ class Predictor:
             inputs: a text; a pair, as a tuple or {"text": …, "pair": …}; or a list or a generator of such.
 
         Returns:
-            A dict for one text, a list for a list, a generator for a generator, always in order. Classification:
-            {"label", "score", "scores"}; regression: {"score"}; masks: {"text", "masks"}, for each mask the
-            likeliest pieces as [{"token", "score"}].
+            A dict for one text, a list for a list, a generator for a generator, always in order.
+            Classification: {"label", "score", "scores"}; regression: {"score"}; masks: {"text", "masks"}, for
+            each mask the likeliest pieces as [{"token", "score"}].
 
         Raises:
             InputError: a text without a mask (masked-language models), or longer than the position table.
@@ -104,7 +106,7 @@ class Predictor:
         features = self.tokenizer(example.text, example.pair, **cut)
         if self.fills and self.tokenizer.mask_token_id not in features["input_ids"]:
             raise InputError(
-                f"no {self.tokenizer.mask_token} in {example.text[:60]!r}: put one where a word is to be found"
+                f"no {self.tokenizer.mask_token} in {example.text[:60]!r}: put one where a word is missing"
             )
         return features
 

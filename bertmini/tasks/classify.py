@@ -36,8 +36,8 @@ def measure(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> d
         labels: the classes by index.
 
     Returns:
-        accuracy; f1_macro over the labels that occur; classes, a table of precision, recall, f1 and support by
-        label; confusion_matrix, a row a true label and a column an answer, in the order of the table.
+        accuracy; f1_macro over the labels that occur; classes, a table of precision, recall, f1 and support
+        by label; confusion_matrix, a row a true label and a column an answer, in the order of the table.
     """
     from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
 
@@ -48,7 +48,9 @@ def measure(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> d
     return {
         "accuracy": float(accuracy_score(targets, answers)),
         "f1_macro": float(f1_score(targets, answers, average="macro", zero_division=0)),
-        "classes": {label: dict(precision=p, recall=r, f1=f, support=n) for label, p, r, f, n in rows},
+        "classes": {
+            label: {"precision": p, "recall": r, "f1": f, "support": n} for label, p, r, f, n in rows
+        },
         "confusion_matrix": confusion_matrix(targets, answers, labels=numbers).tolist(),
     }
 

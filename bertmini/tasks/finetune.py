@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -67,16 +67,18 @@ def load_for_task(
 
 
 def task_options(task: Task, splits: Splits, epochs: int, **settings: Any) -> Options:
-    """The options for so many times through the training examples, keeping the weights that do best on the dev part.
+    """The options for so many epochs, keeping the weights that do best on the dev part.
 
     Args:
         task: a member of `bertmini.tasks.TASKS`.
         splits: examples by part.
-        epochs: how many times.
+        epochs: times through the training examples.
         settings: fields of `Options`.
     """
     batch_size, accumulation = settings.get("batch_size", 32), settings.get("accumulation", 1)
     steps = math.ceil(len(splits["train"]) / (batch_size * accumulation))
+    if "dev" not in splits:
+        settings["patience"] = None
     on_dev = {"metric": task.METRIC, "evaluate_every": steps} if "dev" in splits else {}
     return Options(
         **{"steps": epochs * steps, "checkpoint_every": steps, "learning_rate": 5e-5} | on_dev | settings
@@ -92,6 +94,7 @@ def finetune(
     *,
     max_length: int = 128,
     run: Run | None = None,
+    loss: Callable | None = None,
     progress: bool = True,
 ) -> tuple[History, dict[str, Any]]:
     """Train a model on a task's train part, and measure it on its dev and test part.
@@ -104,6 +107,7 @@ def finetune(
         options: how to train, from `task_options`.
         max_length: tokens of an example; what is longer is cut.
         run: where to log and keep checkpoints; its options count.
+        loss: what to minimise in place of the task's own loss, as in `bertmini.training.train`.
         progress: whether to show a bar.
 
     Returns:
@@ -114,12 +118,19 @@ def finetune(
         for part, examples in splits.items()
     }
 
-    def evaluate_dev(model: nn.Module) -> dict[str, float]:
+    def evaluate_dev(model: Any) -> dict[str, float]:
         measured = evaluate(task, model, data["dev"].batches_for_evaluation())
         return {name: value for name, value in measured.items() if isinstance(value, float)}
 
-    history = train(model, data["train"].batch, options, evaluate=evaluate_dev if "dev" in data else None,
-                    run=run, progress=progress)  # fmt: skip
+    history = train(
+        model,
+        data["train"].batch,
+        options,
+        evaluate=evaluate_dev if "dev" in data else None,
+        run=run,
+        loss=loss,
+        progress=progress,
+    )
     metrics: dict[str, Any] = {"train": {"loss": history.curve("loss")[1][-1]}}
     for part in ("dev", "test"):
         if part in data:

@@ -1,23 +1,27 @@
-"""Pretraining: from running text to a model with the masked-language and next-sentence heads (section 3.1)."""
+"""Pretraining: from running text to a model with both heads (Devlin et al. 2018, section 3.1)."""
 
 from __future__ import annotations
 
+import math
+import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
 from bertmini.config import BertConfig
-from bertmini.data.batches import PretrainingData
+from bertmini.data.batches import PretrainingData, pad
 from bertmini.data.corpus import Corpus
 from bertmini.data.text import Document, hold_out, read_documents, split_sentences
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
-from bertmini.training import History, evaluate_pretraining
+from bertmini.training import History, Options, Run, evaluate_pretraining, train
 
 HELD_OUT_BATCHES = 50  # measured at each evaluation: the same ones, or numbers could not be compared
-MODELS = {"mlm+nsp": BertForPreTraining, "mlm": BertForMaskedLM}
+MODELS: dict[str, type[BertForMaskedLM]] = {"mlm+nsp": BertForPreTraining, "mlm": BertForMaskedLM}
 
 
 def read_corpus(
@@ -80,20 +84,189 @@ def new_model(preset: str, objective: str, tokenizer: Any, seed: int) -> BertFor
     return MODELS[objective](config)
 
 
+def load_model(directory: str | Path, objective: str, seed: int) -> BertForMaskedLM:
+    """A pretrained model to go on from; heads that it lacks begin at random."""
+    torch.manual_seed(seed)
+    return MODELS[objective].from_pretrained(directory)
+
+
+def training_data(
+    documents: Sequence[Document], tokenizer: Any, batch_size: int, max_length: int, objective: str, seed: int
+) -> PretrainingData:
+    """Batches of documents, tokenised at once."""
+    corpus = Corpus.from_documents(documents, tokenizer)
+    return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective=objective)
+
+
+def pretrain(
+    model: BertForMaskedLM,
+    options: Options,
+    data: PretrainingData,
+    evaluate: Callable[[Any], dict[str, float]] | None = None,
+    run: Run | None = None,
+    loss: Callable | None = None,
+) -> dict[str, Any]:
+    """Train a model on running text; returns the metrics of `metrics.json`.
+
+    Args:
+        model: trained in place.
+        options: how to train.
+        data: from `training_data`.
+        evaluate: from `held_out_metrics`.
+        run: where to log and keep checkpoints.
+        loss: what to minimise in place of the model's own losses, as in `bertmini.training.train`.
+    """
+    history = train(model, data.batch, options, evaluate=evaluate, run=run, loss=loss)
+    return summary(history, evaluate)
+
+
 def held_out_metrics(
-    documents: Sequence[Document], tokenizer: Any, batch_size: int, max_length: int, objective: str
-) -> Callable[[nn.Module], dict[str, float]]:
-    """The function that measures a model on held-out documents, always on the same masks and pairs."""
+    documents: Sequence[Document],
+    tokenizer: Any,
+    batch_size: int,
+    max_length: int,
+    objective: str,
+    gazette: bool = False,
+) -> Callable[[Any], dict[str, float]]:
+    """The function that measures a model on held-out documents, always on the same masks, pairs and words.
+
+    Args:
+        documents: the held-out ones.
+        tokenizer: the model's.
+        batch_size: examples in a batch.
+        max_length: tokens of an example.
+        objective: "mlm+nsp" or "mlm".
+        gazette: whether they are the Gazette's, so that the limit is known too.
+    """
     corpus = Corpus.from_documents(documents, tokenizer)
     if corpus.num_documents < 2:
         objective = "mlm"
     data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed=0, objective=objective)
     batches = [data.batch(step) for step in range(min(len(data), HELD_OUT_BATCHES))]
-    return lambda model: evaluate_pretraining(model, batches)
+    words = MaskedWords.draw(documents, tokenizer, max_length, objective) if gazette else None
+
+    def measure(model: BertForMaskedLM) -> dict[str, float]:
+        return evaluate_pretraining(model, batches) | (words.measure(model) if words and words.places else {})
+
+    return measure
+
+
+@dataclass(frozen=True)
+class Place:
+    """One masked word of a whole document, as a model and as the Gazette see it."""
+
+    input_ids: list[int]
+    token_type_ids: list[int]
+    position: int  # of the mask, in tokens
+    word: int  # the true one, a row of MaskedWords.vocabulary
+    log_chance: float  # of the true word, by the Gazette: no model can give more on average
+    likeliest: int  # by the Gazette
+
+
+@dataclass(frozen=True)
+class MaskedWords:
+    """Single masked words of Gazette documents, where the best possible answer is known.
+
+    Only words that are one piece count, in documents that fit the window; model and limit are both
+    renormalised over those words.
+    """
+
+    vocabulary: list[int]  # the pieces that are words
+    places: list[Place]
+
+    @classmethod
+    def draw(
+        cls, documents: Sequence[Document], tokenizer: Any, max_length: int, objective: str, number: int = 500
+    ) -> MaskedWords:
+        """Masked words, drawn uniformly over all that count.
+
+        Args:
+            documents: of the Gazette.
+            tokenizer: the model's.
+            max_length: the window, in tokens.
+            objective: "mlm+nsp" shows a document in two halves, as in training; "mlm" in one.
+            number: how many words.
+        """
+        from bertmini.gazette import Gazette, words_of
+
+        gazette = Gazette()
+        words = sorted(word for word in gazette.world.word_forms if word in tokenizer.vocab)
+        row_of = {word: row for row, word in enumerate(words)}
+        candidates: list[tuple[int, int, int]] = []
+        spelled: dict[int, list[list[list[int]]]] = {}
+        room = max_length - (3 if objective == "mlm+nsp" else 2)
+        for number_of_document, document in enumerate(documents):
+            pieces = [tokenizer.encode_ids(list(words_of(sentence))) for sentence in document]
+            if sum(len(word) for sentence in pieces for word in sentence) <= room:
+                spelled[number_of_document] = pieces
+                candidates += [
+                    (number_of_document, s, w)
+                    for s, sentence in enumerate(document)
+                    for w, word in enumerate(words_of(sentence))
+                    if word in row_of
+                ]
+        places = []
+        for d, s, w in random.Random("masked words").sample(candidates, min(number, len(candidates))):
+            chances = {
+                word: chance
+                for word, chance in gazette.masked_word(documents[d], s, w).items()
+                if word in row_of
+            }
+            truth = words_of(documents[d][s])[w]
+            chance = chances[truth] / math.fsum(chances.values())
+            inputs = masked_document(spelled[d], s, w, tokenizer, objective)
+            likeliest = max(chances, key=lambda word: chances[word])
+            places.append(Place(*inputs, row_of[truth], math.log(chance), row_of[likeliest]))
+        return cls([tokenizer.vocab[word] for word in words], places)
+
+    @torch.no_grad()
+    def measure(self, model: BertForMaskedLM, batch_size: int = 32) -> dict[str, float]:
+        """Loss in nats and accuracy of a model, word_…, and of the best possible answers, limit_…"""
+        device = next(model.parameters()).device
+        loss, right = 0.0, 0
+        for start in range(0, len(self.places), batch_size):
+            some = self.places[start : start + batch_size]
+            longest, padding = model.config.max_position_embeddings, model.config.pad_token_id
+            output = model.bert(
+                pad([place.input_ids for place in some], padding, longest).to(device),
+                attention_mask=pad([[1] * len(place.input_ids) for place in some], 0, longest).to(device),
+                token_type_ids=pad([place.token_type_ids for place in some], 0, longest).to(device),
+            )
+            at_mask = output.last_hidden_state[range(len(some)), [place.position for place in some]]
+            logits = model.mlm_head(at_mask, model.bert.embeddings.word.weight)  # [batch, vocabulary]
+            logits = logits.float()[:, self.vocabulary]  # [batch, words]
+            truth = torch.tensor([place.word for place in some], device=device)
+            loss += nn.functional.cross_entropy(logits, truth, reduction="sum").item()
+            right += int((logits.argmax(-1) == truth).sum())
+        number = len(self.places)
+        return {
+            "word_loss": loss / number,
+            "word_accuracy": right / number,
+            "limit_loss": -math.fsum(place.log_chance for place in self.places) / number,
+            "limit_accuracy": sum(place.likeliest == place.word for place in self.places) / number,
+        }
+
+
+def masked_document(
+    pieces: list[list[list[int]]], sentence: int, word: int, tokenizer: Any, objective: str
+) -> tuple[list[int], list[int], int]:
+    """Ids, segments and the mask's position of a document [sentences][words][pieces] with one word masked."""
+    middle = len(pieces) // 2 if objective == "mlm+nsp" else len(pieces)
+    input_ids, position = [tokenizer.cls_token_id], 0
+    for s, spelled in enumerate(pieces):
+        if s == middle and s > 0:
+            input_ids.append(tokenizer.sep_token_id)
+        for w, ids in enumerate(spelled):
+            if (s, w) == (sentence, word):
+                position, ids = len(input_ids), [tokenizer.mask_token_id]
+            input_ids += ids
+    input_ids.append(tokenizer.sep_token_id)
+    first = input_ids.index(tokenizer.sep_token_id) + 1
+    return input_ids, [0] * first + [1] * (len(input_ids) - first), position
 
 
 def summary(history: History, evaluate: Callable | None) -> dict[str, Any]:
-    """The metrics of a run: the last logged losses, the last measurement on held-out documents, and the speed."""
+    """The metrics of a run: the last losses, the last measurement on held-out documents, and the speed."""
     logged = [line for line in history.lines if "loss" in line][-1]
     told = ("step", "learning_rate", "gradient_norm", "tokens_per_second", "seconds")
     measured = [line["dev"] for line in history.lines if "dev" in line]
