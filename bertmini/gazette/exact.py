@@ -12,13 +12,16 @@ import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
 from bertmini.gazette.world import Slot, Story, Template, World, words_of
 
 Words = tuple[str | None, ...]                        # None marks the masked word
+ONE = np.ones(1)
+literal_words = cache(words_of)                       # the literal parts of templates, split once
+Match = tuple[int, str | None, str | None, np.ndarray]   # length, masked word, variable, P(words | value)
 
 
 @dataclass(frozen=True)
@@ -29,11 +32,12 @@ class Reading:
     vectors: dict[str, np.ndarray] = field(default_factory=dict)
     masked: str | None = None
 
-    def times(self, number: float, variable: str | None, vector: np.ndarray) -> Reading:
+    def times(self, variable: str | None, vector: np.ndarray) -> Reading:
+        """This reading and P(some words | value of variable): [values], or [1] without a variable."""
         if variable is None:
-            return Reading(self.number * number * float(vector[0]), self.vectors, self.masked)
+            return Reading(self.number * float(vector[0]), self.vectors, self.masked)
         product = self.vectors[variable] * vector if variable in self.vectors else vector
-        return Reading(self.number * number, {**self.vectors, variable: product}, self.masked)
+        return Reading(self.number, {**self.vectors, variable: product}, self.masked)
 
     def together(self, other: Reading) -> Reading:
         vectors = dict(self.vectors)
@@ -80,41 +84,33 @@ class Exact:
                 if start == len(words):
                     yield reading
                 continue
-            for length, masked, number, variable, vector in self._matches(template.pieces[place], words, start):
-                following = reading.times(number, variable, vector)
+            for length, masked, variable, vector in self._matches(template.pieces[place], words, start):
+                following = reading.times(variable, vector)
                 if masked is not None:
                     following = Reading(following.number, following.vectors, masked)
                 stack.append((place + 1, start + length, following))
 
-    def _matches(self, piece: str | Slot, words: Words, start: int):
+    def _matches(self, piece: str | Slot, words: Words, start: int) -> Iterator[Match]:
         if isinstance(piece, str):
-            pattern = self._literal(piece)
+            pattern = literal_words(piece)
             here = words[start:start + len(pattern)]
             if agrees(here, pattern):
                 masked = pattern[here.index(None)] if None in here else None
-                yield len(pattern), masked, 1.0, None, ONE
+                yield len(pattern), masked, None, ONE
             return
         for length in piece.lengths:
             here = words[start:start + length]
             if len(here) < length:
                 return
             if None not in here:
-                if here in piece.likelihood:
-                    yield length, None, 1.0, piece.variable, piece.likelihood[here]
+                vector = piece.likelihood.get(here)           # type: ignore[arg-type]
+                if vector is not None:
+                    yield length, None, piece.variable, vector
                 continue
             gap = here.index(None)
             for pattern, vector in piece.likelihood.items():
                 if agrees(here, pattern):
-                    yield length, pattern[gap], 1.0, piece.variable, vector
-
-    @cached_property
-    def _literals(self) -> dict[str, tuple[str, ...]]:
-        return {}
-
-    def _literal(self, piece: str) -> tuple[str, ...]:
-        if piece not in self._literals:
-            self._literals[piece] = words_of(piece)
-        return self._literals[piece]
+                    yield length, pattern[gap], piece.variable, vector
 
     def readings(self, role_name: str, words: Words) -> list[Reading]:
         """All readings of a sentence in a role, the choice of the template included."""
@@ -124,7 +120,7 @@ class Exact:
             switch = np.zeros(len(role.templates))
             switch[value] = 1.0
             for template, weight in zip(templates, np.diff(bounds, prepend=0), strict=True):
-                found += [reading.times(weight / bounds[-1], role.variable, switch)
+                found += [reading.times(None, ONE * weight / bounds[-1]).times(role.variable, switch)
                           for reading in self.fill(template, words)]
         return merge(found)
 
@@ -202,10 +198,9 @@ class Exact:
         for share, story, readings in self.documents(sentences):
             for reading in readings:
                 for value in range(len(values)):
-                    fixed = reading.times(1.0, variable, np.eye(len(values))[value])
+                    fixed = reading.times(variable, np.eye(len(values))[value])
                     scores[value] += share * reading.number * self.evidence(story, fixed.vectors)
-        total = scores.sum()
-        return {value: float(score / total) for value, score in zip(values, scores, strict=True)} if total else {}
+        if not scores.any():
+            return {}
+        return dict(zip(values, (scores / scores.sum()).tolist(), strict=True))
 
-
-ONE = np.ones(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,11 +46,18 @@ class Document:
         return self.plan.get("emotion")
 
 
+def collisions(documents: Iterable[Document], others: Iterable[Document]) -> int:
+    """How many of these texts stand among the others: splits are independent, nothing is rejected."""
+    known = {other.text for other in others}
+    return sum(document.text in known for document in documents)
+
+
 class Dice:
     """Whole numbers from a key: SHAKE-256 read 8 bytes at a time, the same on every machine for ever."""
 
     def __init__(self, key: str):
-        self.key, self.page, self.numbers = key, 0, iter(())
+        self.key, self.page = key, 0
+        self.numbers: Iterator[int] = iter(())
 
     def roll(self, sides: int) -> int:
         for number in self.numbers:
@@ -80,9 +87,10 @@ class Gazette:
         self.seed = seed
         self.world = world or World.port_quill()
         self.exact = Exact(self.world)
-        self._bounds = {story.name: {name: np.cumsum(story.priors.get(name, variable.weights), axis=1).tolist()
-                                     for name, variable in self.world.variables.items()}
-                        for story in self.world.stories}
+        self._bounds = {
+            story.name: {name: np.cumsum(story.priors.get(name, variable.weights), axis=1).tolist()
+                         for name, variable in self.world.variables.items()}
+            for story in self.world.stories}
 
     # --- writing --------------------------------------------------------------------------------------
 
@@ -122,7 +130,8 @@ class Gazette:
         """Draws every hidden variable, each given its parent: name -> index of its value."""
         plan: dict[str, int] = {}
         for name, variable in self.world.variables.items():
-            plan[name] = dice.pick(self._bounds[story.name][name][plan[variable.parent] if variable.parent else 0])
+            row = plan[variable.parent] if variable.parent else 0
+            plan[name] = dice.pick(self._bounds[story.name][name][row])
         return plan
 
     def sentence(self, dice: Dice, role_name: str, plan: dict[str, int]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bertmini.gazette.gazette import Document, Gazette
+from bertmini.gazette.world import words_of
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ def limit(gazette: Gazette, documents: Sequence[Document], positions: int = 2000
         keep: which lower-cased words count: places that hold another are skipped, and the distribution is
             renormalised over those kept. By default all words and marks.
     """
-    read = [gazette.read(document.sentences) for document in documents]
+    read = [[words_of(sentence) for sentence in document.sentences] for document in documents]
     places = [(d, s, w) for d, sentences in enumerate(read) for s, words in enumerate(sentences)
               for w, word in enumerate(words) if keep is None or keep(word)]
     dice = gazette.dice(f"limit/{seed}")

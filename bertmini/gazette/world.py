@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -14,6 +14,7 @@ import numpy as np
 from bertmini.errors import InputError
 
 WORD = re.compile(r"\w+|[^\w\s]")
+WORD_START, WORD_END = re.compile(r"\w"), re.compile(r"\w$")
 PRONOUNS = {"he": ("him", "his", "himself"), "she": ("her", "her", "herself"),
             "it": ("it", "its", "itself"), "they": ("them", "their", "themselves")}
 
@@ -65,6 +66,21 @@ class Slot:
     @cached_property
     def lengths(self) -> tuple[int, ...]:
         return tuple(sorted({len(words) for words in self.likelihood}))
+
+
+def strings_of(piece: str | Slot) -> list[str]:
+    """All that can stand in this place."""
+    return [piece] if isinstance(piece, str) else [s for choice in piece.choices for s in choice.strings]
+
+
+def check_seams(text: str, pieces: Sequence[str | Slot]) -> None:
+    """A word must not run from one piece into the next, or the pieces could not be read one by one."""
+    letters_left = False
+    for piece in pieces:
+        strings = strings_of(piece)
+        if letters_left and any(WORD_START.match(string) for string in strings):
+            raise InputError(f"gazette: in {text!r} a word runs across a seam; leave a space there")
+        letters_left = any(WORD_END.search(string) for string in strings) or (letters_left and "" in strings)
 
 
 @dataclass(frozen=True)
@@ -142,7 +158,7 @@ class World:
     def _variable(self, name: str, table: Mapping) -> Variable:
         if "unlike" in table:                         # the same values, but never the parent's
             twin = self.variables[table["unlike"]]
-            others = np.ones((len(twin.values),) * 2, dtype=np.int64) - np.eye(len(twin.values), dtype=np.int64)
+            others = 1 - np.eye(len(twin.values), dtype=np.int64)
             return Variable(name, twin.values, twin.name, others, twin.facets)
         columns = [column.strip() for column in table["columns"].split("|")]
         rows = [[cell.strip() for cell in row.split("|")] for row in table["rows"].strip().splitlines()]
@@ -198,6 +214,7 @@ class World:
                 pieces.append(Slot(None, (Choice.read(part[1:-1], "|"),)))
             else:
                 pieces.append(part)
+        check_seams(text, pieces)
         return Template(tuple(pieces))
 
     def _role(self, table: Mapping | list[str]) -> Role:
@@ -239,8 +256,6 @@ class World:
         for role in self.roles.values():
             for template in (template for row in role.templates for template in row):
                 for piece in template.pieces:
-                    strings = [piece] if isinstance(piece, str) else [
-                        string for choice in piece.choices for string in choice.strings]
-                    for string in strings:
+                    for string in strings_of(piece):
                         found.update(words_of(string))
         return frozenset(word for word in found if word[0].isalnum())
