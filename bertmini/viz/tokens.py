@@ -1,27 +1,25 @@
-"""Text cut into pieces: numbered boxes, a word's boxes side by side, in lines that break where the page ends."""
+"""Text cut into pieces: numbered boxes, a word's boxes side by side, in lines that break like text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 from bertmini.viz.picture import escape
-from bertmini.viz.style import COLOURS
+from bertmini.viz.style import COLOURS, INK
 
-BOX = (
-    "display:inline-block;border:1.5px {line} {colour};border-radius:4px;background:{colour}26;"
-    "padding:1px 5px;margin-right:2px;text-align:center;line-height:1.35"
-)
-WORD = "display:inline-block;vertical-align:top;margin:0 9px 9px 0;text-align:center;white-space:nowrap"
-SMALL = "font-size:72%"
+FONT = "font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace"
+WORD = "display:inline-block;vertical-align:top;text-align:center;white-space:nowrap;margin:0 8px 10px 0"
+BOX = "display:inline-block;line-height:1.35;padding:1px 5px;margin-right:2px;border-radius:4px"
+SMALL = "font-size:75%"
 
 
 class TokenBoxes:
-    """Pieces as boxes. In a notebook it is HTML that takes the page's colours; its plain text is compared."""
+    """Boxes that show themselves as HTML in the page's own ink; their plain text (`.alt`) is compared."""
 
     def __init__(self, html: str, alt: str) -> None:
-        self.alt = alt
-        self._html = html
+        self._html, self.alt = html, alt
 
     def html(self) -> str:
         return self._html
@@ -36,47 +34,36 @@ class TokenBoxes:
 def token_boxes(
     tokens: Sequence[str], words: Sequence[int | None] | None = None, **numbers: Sequence[Any]
 ) -> TokenBoxes:
-    """Draw pieces as boxes, a word's boxes side by side with the word's number below them.
+    """Draw pieces as boxes, a word's boxes side by side over the number of the word.
 
     Args:
         tokens: the pieces.
         words: the number of each piece's word; None for a special token, whose box is dashed.
-        numbers: rows of small print inside each box, as `id=batch["input_ids"]`.
+        numbers: rows of small print inside the boxes, as `id=batch["input_ids"]`.
     Returns:
-        The boxes, as HTML that breaks lines between words.
+        The boxes; lines break between words.
     """
-    if words is None:
-        words = range(len(tokens))
-        below = False
-    else:
-        below = True
-    groups: list[tuple[int | None, list[int]]] = []
-    for place, word in enumerate(words):
-        if word is None or not groups or groups[-1][0] != word:
-            groups.append((word, []))
-        groups[-1][1].append(place)
-    html, lines = [], []
-    for order, (word, places) in enumerate(groups):
-        colour, line = (COLOURS[order % 2], "solid") if word is not None else ("#757575", "dashed")
-        boxes = []
+    html, said = [], []
+    word_of = list(range(len(tokens))) if words is None else words
+    # A special token is never in one group with its neighbour.
+    group_of = [-1 - place if word is None else word for place, word in enumerate(word_of)]
+    for order, (word, places) in enumerate(groupby(range(len(tokens)), group_of.__getitem__)):
+        border = f"1.5px dashed {INK}" if word < 0 else f"1.5px solid {COLOURS[order % 2]}"
+        ground = "none" if word < 0 else f"{COLOURS[order % 2]}26"
+        boxes = ""
         for place in places:
-            small = "".join(
-                f'<br><span style="{SMALL}">{escape(_short(values[place]))}</span>'
-                for values in numbers.values()
-            )
-            boxes.append(
-                f'<span style="{BOX.format(line=line, colour=colour)}"><b>{escape(tokens[place])}</b>{small}</span>'
-            )
-            said = [f"{name} {_short(values[place])}" for name, values in numbers.items()]
-            lines.append(
-                " ".join([tokens[place], *said, *([f"word {word}"] if below and word is not None else [])])
-            )
-        number = f'<br><span style="{SMALL}">{"word " + str(word) if word is not None else "&nbsp;"}</span>'
-        html.append(f'<span style="{WORD}">{"".join(boxes)}{number if below else ""}</span>')
-    style = "font-family:ui-monospace,Menlo,Consolas,monospace;white-space:normal"
-    return TokenBoxes(f'<div style="{style}">{"".join(html)}</div>', " | ".join(lines))
+            prints = {name: _short(values[place]) for name, values in numbers.items()}
+            lines = "".join(f'<br><span style="{SMALL}">{escape(line)}</span>' for line in prints.values())
+            style = f"{BOX};border:{border};background:{ground}"
+            boxes += f'<span style="{style}"><b>{escape(tokens[place])}</b>{lines}</span>'
+            parts = [tokens[place], *(f"{name} {line}" for name, line in prints.items())]
+            said.append(" ".join(parts if words is None or word < 0 else [*parts, f"word {word}"]))
+        if words is not None:
+            boxes += f'<br><span style="{SMALL}">{"&nbsp;" if word < 0 else f"word {word}"}</span>'
+        html.append(f'<span style="{WORD}">{boxes}</span>')
+    return TokenBoxes(f'<div style="{FONT}">{"".join(html)}</div>', " | ".join(said))
 
 
 def _short(value: Any) -> str:
-    """A pair of places as start:end, everything else as it prints."""
+    """A place as start:end, everything else as it prints."""
     return f"{value[0]}:{value[1]}" if isinstance(value, tuple) else str(value)

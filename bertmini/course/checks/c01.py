@@ -39,7 +39,7 @@ def check_split_word(attempt: Callable[..., Any]) -> None:
         expected = split_word(word, vocab)
         if not isinstance(answer, list):
             raise Wrong(f"your answer for {_name(word)} is {type(answer).__name__}, a list was expected")
-        if [tuple(item) if isinstance(item, (tuple, list)) else item for item in answer] != expected:
+        if answer != expected:
             pieces = ", ".join(vocab) if vocab is VOCAB else "h, ##h, …"
             raise Wrong(
                 f"for {_name(word)} and the pieces {pieces} you gave {_short(answer)}, "
