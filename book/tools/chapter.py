@@ -124,7 +124,8 @@ class Chapter:
         if "solution" in cell.tags:
             source = f"<details>\n<summary>Solution</summary>\n\n```python\n{cell.source}\n```\n\n</details>"
             return Cell("markdown", source, cell.line, ["solution"])
-        source, names, tags = cell.source, [], list(cell.tags)
+        source, tags = cell.source, list(cell.tags)
+        names: list[str] = []
         if "setup" in tags:
             source = SETUP.format(repository=repository())
         if "package" in tags:

@@ -22,7 +22,11 @@ from book.tools.project import NOTEBOOKS, ROOT
 LARGEST = 1_000_000  # bytes of outputs in a notebook
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
-IMPORTED = "import sys; print([m.__file__ for n, m in sys.modules.items() if n.split('.')[0] == 'bertmini'])"
+IMPORTED = """\
+import sys
+for name, module in sorted(sys.modules.items()):
+    if name.split(".")[0] == "bertmini" and getattr(module, "__file__", None):
+        print(module.__file__)"""
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -30,8 +34,8 @@ class CellFailure(Exception):
     """A cell that must not go into the book, with the place in the source where it stands."""
 
 
-def execute(chapter: Chapter, notebook: NotebookNode, timeout: int = 600) -> list[Path]:
-    """Execute the notebook in place.
+def execute(chapter: Chapter, notebook: NotebookNode) -> list[Path]:
+    """Execute the notebook in place, and leave nothing volatile in its outputs.
 
     Returns:
         The files of bertmini that its cells imported, directly or indirectly.
@@ -41,6 +45,20 @@ def execute(chapter: Chapter, notebook: NotebookNode, timeout: int = 600) -> lis
             outputs that are too large; in words that name the line of the chapter's source.
     """
     os.environ.pop("MODEL", None)  # the committed outputs are those of the model that the package ships
+    notebook.cells.append(nbformat.v4.new_code_cell(IMPORTED))
+    run_cells(chapter, notebook)
+    imported = "".join(output.text for output in notebook.cells.pop().outputs)
+    _settle(chapter, notebook)
+    _refuse(chapter, notebook)
+    return sorted(Path(line) for line in imported.splitlines() if Path(line).is_relative_to(ROOT))
+
+
+def run_cells(chapter: Chapter, notebook: NotebookNode, timeout: int = 600) -> None:
+    """Run the cells in the interpreter that runs this.
+
+    Raises:
+        CellFailure: for an exception or after `timeout` seconds in a cell.
+    """
     # An empty list of kernel folders leaves the native kernel: the interpreter that runs this.
     manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
     client = NotebookClient(
@@ -51,23 +69,17 @@ def execute(chapter: Chapter, notebook: NotebookNode, timeout: int = 600) -> lis
         extra_arguments=["--log-level=ERROR"],
         resources={"metadata": {"path": str(NOTEBOOKS)}},
     )
-    notebook.cells.append(nbformat.v4.new_code_cell(IMPORTED))
     NOTEBOOKS.mkdir(exist_ok=True)
     with client.setup_kernel():
         for position, cell in enumerate(notebook.cells):
             try:
-                client.execute_cell(cell, position, execution_count=None)
+                client.execute_cell(cell, position)
             except CellExecutionError as error:
                 raise CellFailure(_explain(chapter, position, cell, error)) from None
             except (CellTimeoutError, DeadKernelError) as error:
                 line = chapter.cells[position].line if position < len(chapter.cells) else 1
                 raise CellFailure(f"{chapter.place(line)}: {str(error).splitlines()[0]}") from None
         client.set_widgets_metadata()
-    imported = "".join(output.text for output in notebook.cells.pop().outputs)
-    _settle(chapter, notebook)
-    _refuse(chapter, notebook)
-    files = {Path(name) for name in json.loads(imported.replace("'", '"').replace("None", "null")) if name}
-    return sorted(file for file in files if file.is_relative_to(ROOT))
 
 
 def _explain(chapter: Chapter, position: int, cell: NotebookNode, error: CellExecutionError) -> str:
@@ -112,7 +124,7 @@ def _outputs(notebook: NotebookNode) -> list[NotebookNode]:
 
 def _refuse(chapter: Chapter, notebook: NotebookNode) -> None:
     places = {str(ROOT), str(Path.home()), tempfile.gettempdir() + os.sep}
-    size = 0
+    size = len(json.dumps(notebook.metadata.get("widgets", {})))
     for lowered, cell in zip(chapter.cells, notebook.cells, strict=True):
         if cell.cell_type != "code":
             continue
@@ -121,7 +133,7 @@ def _refuse(chapter: Chapter, notebook: NotebookNode) -> None:
         size += cell_size
         if size > LARGEST:
             raise CellFailure(
-                f"{place}: with this cell's {cell_size:,} bytes the notebook's outputs are larger than "
+                f"{place}: with this cell's {cell_size:,} bytes the outputs and widgets are larger than "
                 f"{LARGEST:,}; draw at a lower resolution, or show fewer layers, heads or tokens"
             )
         for output in cell.outputs:

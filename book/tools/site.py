@@ -1,8 +1,8 @@
 """A Sphinx extension: the built book loads nothing from elsewhere, and its links stay inside it.
 
 Notebooks keep the addresses that Colab needs: bertviz loads scripts from a public network, and links between
-pages lead to the published book. Here, on the way to HTML, both become files of the book itself. The scripts are
-installed from npm (node and npm come through pip) while the book is built; none of them is committed.
+pages lead to the published book. Here, on the way to HTML, both become files of the book itself. The scripts
+are installed from npm (node and npm come through pip) while the book is built; none of them is committed.
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+# Needs Python 3.11 or newer, make and a network for packages; everything else goes into .venv.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+RUN := $(BIN)/python
+BUILD := _build
+COLAB := $(BUILD)/colab
+REPORT := $(BUILD)/report
+PYTEST := $(RUN) -m pytest -q
+
+.PHONY: help book test lint unit colab site notebooks serve lab bench claims
+
+help:
+	@echo "make book       build the book into $(BUILD)/html"
+	@echo "make test       run all tests: lint, unit tests, notebooks, the built book in a browser"
+	@echo "make notebooks  execute the chapters whose code, package or model changed"
+	@echo "make serve      show the book at http://127.0.0.1:8000"
+	@echo "make lab        open the notebooks in JupyterLab"
+	@echo "make bench      run the side-by-side measurements again"
+	@echo "make claims     hold the chapters' claims under five seeds, one and two threads, and AVX2 only"
+	@echo "make lint       ruff and mypy"
+
+# bertviz alone comes without its dependencies: its head and model views need none of them.
+.venv/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bertmini needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	test -x $(RUN) || $(PYTHON) -m venv .venv
+	$(RUN) -m pip install --quiet --requirement <(grep -v '^bertviz' requirements.txt)
+	$(RUN) -m pip install --quiet --no-deps $$(grep '^bertviz' requirements.txt) --editable .
+	@touch $@
+
+book: .venv/ready
+	rm -rf $(BUILD)/html $(BUILD)/.doctrees
+	$(BIN)/jupyter-book build . --all -W --keep-going --quiet
+	@echo "The book is in $(CURDIR)/$(BUILD)/html/index.html (make serve shows it in a browser)"
+
+test: export BERTMINI_SITE = 1
+test: .venv/ready
+	rm -rf $(REPORT) && mkdir -p $(REPORT)
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory colab
+	$(MAKE) --no-print-directory book
+	$(MAKE) --no-print-directory site
+	@$(RUN) -m book.tools.report $(REPORT)
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+unit: .venv/ready
+	$(PYTEST) tests --ignore tests/test_site.py --junitxml $(REPORT)/1-unit.xml --durations 10
+
+# The only execution of the notebooks: against the built wheel, where there is torch and little else, as in Colab.
+colab: .venv/ready
+	rm -rf $(COLAB) $(BUILD)/wheel
+	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
+	$(RUN) -m venv $(COLAB)
+	$(COLAB)/bin/python -m pip install --quiet --constraint requirements.txt torch nbval "$$(ls $(BUILD)/wheel/*.whl)[course]"
+	$(COLAB)/bin/python -m pytest -q --nbval notebooks -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
+
+site: .venv/ready
+	$(PYTEST) tests/test_site.py -rs --junitxml $(REPORT)/3-site.xml
+
+notebooks: .venv/ready
+	$(RUN) -m book.tools.notebooks
+
+claims: .venv/ready
+	$(RUN) -m book.tools.claims
+
+serve: book
+	$(RUN) -m http.server 8000 --bind 127.0.0.1 --directory $(BUILD)/html
+
+lab: .venv/ready
+	$(RUN) -m pip install --quiet jupyterlab
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+bench: .venv/ready
+	for script in benchmarks/[a-z]*.py; do $(RUN) $$script; done
