@@ -51,7 +51,7 @@ def test_soft_targets_are_the_cross_entropy_less_the_teachers_entropy_times_the_
 
 
 def test_the_squared_temperature_keeps_the_gradient_in_size():
-    """For high temperatures the gradient tends to (s - t) / classes, for every T (Hinton et al., section 2)."""
+    """At high temperatures the gradient tends to (s - t) / classes, for every T (Hinton et al., 2015)."""
     student, teacher = torch.randn(2, 5, 7).double().unbind()
     student, teacher = student - student.mean(-1, keepdim=True), teacher - teacher.mean(-1, keepdim=True)
     for temperature in (1000.0, 3000.0):

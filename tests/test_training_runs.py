@@ -150,6 +150,19 @@ def test_only_damaged_checkpoints_are_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_loss_that_is_no_number_keeps_the_last_checkpoint(tmp_path, uninterrupted):
+    def loss(model, batch):
+        output = model(**batch)
+        if torch.equal(batch["labels"], batch_at(22)["labels"]):
+            output.losses["nsp"] = output.losses["nsp"] * float("inf")
+        return output
+
+    run = Run.create(tmp_path / "run", OPTIONS)
+    with pytest.raises(InputError, match=r"step 12: the loss is no longer a number .*checkpoints is kept"):
+        train(new_model(), batch_at, OPTIONS, evaluate=evaluate, run=run, loss=loss)
+    assert_same(resume(tmp_path / "run"), uninterrupted)
+
+
 def test_a_half_written_checkpoint_is_not_seen(tmp_path, uninterrupted):
     interrupt(tmp_path / "run", 11)
     (tmp_path / "run/checkpoints/.step-10.tmp").mkdir()

@@ -78,35 +78,35 @@ def train(
         if run:
             run.log(line)
 
-    bar = tqdm(total=steps, initial=at.step, unit="step", disable=not (progress and sys.stderr.isatty()))
-    while at.step < steps and not (options.patience and at.stale >= options.patience):
-        started = time.perf_counter()
-        learning_rate = set_learning_rate(optimizer, options, at.step)
-        first = at.step * options.accumulation
-        batches = [to_device(batch_at(first + i), device) for i in range(options.accumulation)]
-        losses, norm = update(model, batches, loss, optimizer, scaler, options)
-        if not math.isfinite(losses["loss"] + (0.0 if scaler.is_enabled() else norm)):
-            raise InputError(lost(at.step, losses, norm, run))
-        at.step += 1
-        at.add(losses, sum(count_tokens(batch) for batch in batches), time.perf_counter() - started)
-        last = at.step == steps
-        bar.update()
+    quiet = not (progress and sys.stderr.isatty())
+    with tqdm(total=steps, initial=at.step, unit="step", disable=quiet) as bar:
+        while at.step < steps and not (options.patience and at.stale >= options.patience):
+            started = time.perf_counter()
+            learning_rate = set_learning_rate(optimizer, options, at.step)
+            first = at.step * options.accumulation
+            batches = [to_device(batch_at(first + i), device) for i in range(options.accumulation)]
+            losses, norm = update(model, batches, loss, optimizer, scaler, options)
+            if not math.isfinite(losses["loss"] + (0.0 if scaler.is_enabled() else norm)):
+                raise InputError(lost(at.step, losses, norm, run))
+            at.step += 1
+            at.add(losses, sum(map(count_tokens, batches)), time.perf_counter() - started)
+            last = at.step == steps
 
-        if last or at.step % options.log_every == 0:
-            line = at.take() | {"learning_rate": learning_rate, "gradient_norm": norm}
-            bar.set_postfix(loss=f"{line['loss']:.3f}")
-            record(line)
-        if evaluate and (last or (options.evaluate_every and at.step % options.evaluate_every == 0)):
-            model.eval()
-            with torch.no_grad(), autocast(device, options):
-                metrics = evaluate(model)
-            model.train()
-            record({"step": at.step, "dev": metrics})
-            if options.metric and at.improved(options.metric, metrics):
-                best = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
-        if run and (last or at.step % options.checkpoint_every == 0):
-            run.save(model, optimizer, scaler, at, best, options.keep)
-    bar.close()
+            if last or at.step % options.log_every == 0:
+                line = at.take() | {"learning_rate": learning_rate, "gradient_norm": norm}
+                bar.set_postfix(loss=f"{line['loss']:.3f}")
+                record(line)
+            if evaluate and (last or (options.evaluate_every and at.step % options.evaluate_every == 0)):
+                model.eval()
+                with torch.no_grad(), autocast(device, options):
+                    metrics = evaluate(model)
+                model.train()
+                record({"step": at.step, "dev": metrics})
+                if options.metric and at.improved(options.metric, metrics):
+                    best = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
+            if run and (last or at.step % options.checkpoint_every == 0):
+                run.save(model, optimizer, scaler, at, best, options.keep)
+            bar.update()
     if best:
         load_tensors(model, best, "the best weights")
     model.eval()
@@ -136,7 +136,7 @@ def update(
         weights = getattr(output, "weights", {})  # a loss of several parts may weigh them
         total = torch.zeros((), device=batch["input_ids"].device)
         for name, value in output.losses.items():
-            share = count_targets(name, batch) / sum(count_targets(name, each) for each in batches)
+            share = count_targets(name, batch) / max(1, sum(count_targets(name, each) for each in batches))
             total = total + weights.get(name, 1.0) * share * value
             losses[name] = losses.get(name, 0.0) + share * value.item()
         scaler.scale(total).backward()

@@ -274,10 +274,8 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
 
 
 def _random_states() -> dict[str, Tensor]:
-    states = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        states |= {f"cuda{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
-    return states
+    gpus = {f"cuda{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
+    return {"cpu": torch.get_rng_state(), **gpus}
 
 
 def _set_random_states(states: dict[str, Tensor]) -> None:
