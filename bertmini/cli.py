@@ -232,6 +232,11 @@ class Pretrain:
         if not self.init:
             return pretrain.new_model(self.preset, self.objective, tokenizer, self.training.seed)
         model = pretrain.load_model(self.init, self.objective, self.training.seed)
+        if model.config.max_position_embeddings < tokenizer.model_max_length:
+            raise InputError(
+                f"--max-length {tokenizer.model_max_length}: the position table of {self.init} has "
+                f"{model.config.max_position_embeddings} rows; ask for so many at most"
+            )
         if model.config.vocab_size < len(tokenizer):
             raise InputError(
                 f"{self.tokenizer} has {len(tokenizer)} pieces and {self.init} knows "
@@ -290,7 +295,7 @@ class FinetuneClassify(Finetune):
     """Fine-tune a model to give a text or a pair one of several labels."""
 
     data: TaskFiles = "gazette/emotion"
-    """A task of the Gazette; or a folder with train, dev and test as TSV, CSV, JSONL or TXT (text;label)."""
+    """A task of the Gazette; or a folder with train, dev and test: TSV, CSV, JSONL, or TXT (text;label)."""
 
     def run(self) -> None:
         self.run_task("classify")

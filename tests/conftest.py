@@ -14,3 +14,50 @@ def data_directory() -> Path:
     if "BERTMINI_DATA" not in os.environ:
         pytest.skip("BERTMINI_DATA names no directory of real data")
     return Path(os.environ["BERTMINI_DATA"])
+
+
+@pytest.fixture(scope="session")
+def small_corpus(tmp_path_factory) -> Path:
+    """A text file of eighty documents, four blank lines between them."""
+    from bertmini.gazette import Gazette
+
+    file = tmp_path_factory.mktemp("corpus") / "gazette.txt"
+    file.write_text("\n\n\n\n".join(document.text for document in Gazette().documents(80)), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory, small_corpus) -> Path:
+    """A run directory of `bertmini pretrain`, a few steps long: useless, and complete."""
+    from bertmini.cli import main
+
+    out = tmp_path_factory.mktemp("models") / "pretrained"
+    command = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 4"
+    assert main([*command.split(), "--vocab-size", "600", "--batch-size", "8"]) == 0
+    return out
+
+
+@pytest.fixture(scope="session")
+def mood_files(tmp_path_factory) -> Path:
+    """A folder with train, dev and test, three labels that a word gives away."""
+    words = {"joy": "happy", "fear": "afraid", "anger": "angry"}
+    folder = tmp_path_factory.mktemp("mood")
+    for part, rows in (("train", 48), ("dev", 12), ("test", 12)):
+        lines = [
+            f"the captain was {word} on day {i};{label}\n"
+            for i in range(rows // 3)
+            for label, word in words.items()
+        ]
+        (folder / f"{part}.txt").write_text("".join(lines))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def classifier(tmp_path_factory, pretrained, mood_files) -> Path:
+    """A run directory of `bertmini finetune classify`, trained until it answers by the word."""
+    from bertmini.cli import main
+
+    out = tmp_path_factory.mktemp("models") / "classifier"
+    command = f"finetune classify --data {mood_files} --model {pretrained} --out {out} --epochs 20"
+    assert main([*command.split(), "--batch-size", "8", "--learning-rate", "1e-3"]) == 0
+    return out

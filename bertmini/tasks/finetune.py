@@ -29,6 +29,7 @@ class Task(Protocol):
     METRIC: str
 
     def head(self, examples: Sequence[Example]) -> dict[str, Any]: ...
+    def start(self, examples: Sequence[Example]) -> float: ...
     def measure(self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> dict[str, Any]: ...
     def answer(self, logits: np.ndarray, labels: Sequence[str]) -> dict[str, Any]: ...
 
@@ -58,11 +59,14 @@ def load_for_task(
     before = BertConfig.load(directory / "config.json")
     fields = task.head(examples)
     if from_scratch:
-        return BertForSequenceClassification(before.replace(**fields))
-    model = BertForSequenceClassification.from_pretrained(directory, **fields)
-    if before.id2label != fields["id2label"]:  # a head of as many labels loads, and means others
-        nn.init.normal_(model.classifier.weight, std=before.initializer_range)
-        nn.init.zeros_(model.classifier.bias)
+        model = BertForSequenceClassification(before.replace(**fields))
+    else:
+        model = BertForSequenceClassification.from_pretrained(directory, **fields)
+        if before.id2label == fields["id2label"] and not model.fresh:
+            return model
+    # A head of as many labels loads, and means others; it begins anew.
+    nn.init.normal_(model.classifier.weight, std=before.initializer_range)
+    nn.init.constant_(model.classifier.bias, task.start(examples))
     return model
 
 

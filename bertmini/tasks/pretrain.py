@@ -80,7 +80,12 @@ def hub_documents(name: str, documents: int | None) -> list[Document]:
 def new_model(preset: str, objective: str, tokenizer: Any, seed: int) -> BertForMaskedLM:
     """A model with random weights for a tokenizer's vocabulary."""
     torch.manual_seed(seed)
-    config = BertConfig.preset(preset, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)
+    config = BertConfig.preset(
+        preset,
+        vocab_size=len(tokenizer),
+        pad_token_id=tokenizer.pad_token_id,
+        max_position_embeddings=max(512, tokenizer.model_max_length),
+    )
     return MODELS[objective](config)
 
 

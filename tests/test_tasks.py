@@ -1,0 +1,175 @@
+"""Tasks: heads, metrics, answers, and fine-tuning through the library."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from bertmini import BertConfig, BertForPreTraining, InputError, WordPieceTokenizer
+from bertmini.data.batches import TaskData
+from bertmini.data.task_files import Example
+from bertmini.tasks import TASKS, classes_of, evaluate, finetune, load_for_task, task_options
+from bertmini.tasks.classify import answer, head, measure
+from bertmini.tasks.pretrain import MaskedWords, held_out_metrics, read_corpus
+from bertmini.tasks.regress import measure as measure_scores
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> WordPieceTokenizer:
+    words = "the sea is calm rough wild dark bright ship sails home away today a gull cries 0 1 2 3 4 5"
+    return WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *words.split()])
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory, tokenizer):
+    directory = tmp_path_factory.mktemp("origin")
+    torch.manual_seed(0)
+    config = BertConfig.preset("tiny", vocab_size=len(tokenizer), hidden_dropout_prob=0.0)
+    BertForPreTraining(config).save_pretrained(directory)
+    return directory
+
+
+def weather(number: int) -> list[Example]:
+    labels = {"calm": "good", "rough": "bad", "bright": "good", "wild": "bad"}
+    words = list(labels)
+    return [Example(f"the sea is {words[i % 4]} today", label=labels[words[i % 4]]) for i in range(number)]
+
+
+def test_number_labels_are_ordered_by_value_and_words_by_the_alphabet():
+    numbers = [Example("a", label=label) for label in ("10", "2", "1")]
+    words = [Example("a", label=label) for label in ("joy", "anger")]
+    assert head(numbers)["id2label"] == {0: "1", 1: "2", 2: "10"}
+    assert head(words)["id2label"] == {0: "anger", 1: "joy"}
+
+
+def test_one_label_alone_is_refused():
+    with pytest.raises(InputError, match="two labels"):
+        head([Example("a", label="joy"), Example("b", label="joy")])
+
+
+def test_classification_metrics_agree_with_a_count_by_hand():
+    #          truth 0, 0, 1, 1, 2; answers 0, 1, 1, 1, 0
+    answers = np.eye(3)[[0, 1, 1, 1, 0]]
+    metrics = measure(answers, np.array([0, 0, 1, 1, 2]), ["a", "b", "c"])
+    assert metrics["accuracy"] == pytest.approx(3 / 5)
+    assert metrics["confusion_matrix"] == [[1, 1, 0], [0, 2, 0], [1, 0, 0]]
+    assert metrics["classes"]["b"] == {"precision": 2 / 3, "recall": 1.0, "f1": 0.8, "support": 2}
+    assert metrics["f1_macro"] == pytest.approx((0.5 + 0.8 + 0.0) / 3)
+
+
+def test_correlations_agree_with_scipy():
+    from scipy.stats import pearsonr, spearmanr
+
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 6, 50).astype(float)  # with ties
+    answers = targets + rng.normal(size=50)
+    metrics = measure_scores(answers[:, None], targets, [])
+    assert metrics["pearson"] == pytest.approx(pearsonr(answers, targets).statistic)
+    assert metrics["spearman"] == pytest.approx(spearmanr(answers, targets).statistic)
+    assert metrics["mse"] == pytest.approx(((answers - targets) ** 2).mean())
+
+
+def test_a_constant_answer_correlates_with_nothing():
+    assert measure_scores(np.ones((4, 1)), np.arange(4.0), [])["pearson"] == 0.0
+
+
+def test_an_answer_holds_the_likeliest_label_and_probabilities_that_sum_to_one():
+    given = answer(np.array([0.0, 2.0, 1.0], dtype=np.float32), ["a", "b", "c"])
+    assert given["label"] == "b"
+    assert given["score"] == max(given["scores"].values())
+    assert sum(given["scores"].values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_fine_tuning_learns_a_word_and_keeps_the_best_epoch(origin, tokenizer):
+    task, splits = TASKS["classify"], {"train": weather(64), "dev": weather(16), "test": weather(12)}
+    model = load_for_task(task, splits["train"], origin)
+    options = task_options(task, splits, epochs=12, batch_size=16, learning_rate=2e-3, precision="float32")
+    assert options.steps == 12 * 4
+    history, metrics = finetune(task, splits, model, tokenizer, options, max_length=16, progress=False)
+    assert metrics["test"]["accuracy"] == 1.0
+    assert metrics["dev"]["accuracy"] == max(history.curve("accuracy", "dev")[1])
+    assert set(metrics) == {"train", "dev", "test", "seconds", "tokens_per_second"}
+
+
+def test_regression_learns_a_number(origin, tokenizer):
+    examples = [Example("the sea", f"is {score}", label=float(score)) for score in range(6)] * 8
+    task, splits = TASKS["regress"], {"train": examples, "dev": examples[:12]}
+    model = load_for_task(task, splits["train"], origin)
+    assert model.is_regression
+    options = task_options(task, splits, epochs=40, batch_size=16, learning_rate=2e-3, precision="float32")
+    _, metrics = finetune(task, splits, model, tokenizer, options, max_length=16, progress=False)
+    assert metrics["dev"]["pearson"] > 0.9
+    assert metrics["dev"]["mse"] < 1.0  # saying the mean has 2.9
+
+
+def test_a_new_head_begins_at_the_mean_score(origin):
+    model = load_for_task(TASKS["regress"], [Example("a", label=1.0), Example("b", label=4.0)], origin)
+    assert model.classifier.bias.item() == 2.5
+
+
+def test_a_head_stays_for_the_same_labels_and_is_new_for_others(origin, tokenizer, tmp_path):
+    task = TASKS["classify"]
+    model = load_for_task(task, weather(4), origin)
+    model.save_pretrained(tmp_path)
+    again = load_for_task(task, weather(4), tmp_path, seed=7)
+    assert torch.equal(again.classifier.weight, model.classifier.weight)
+    others = [Example("a", label="yes"), Example("b", label="no")]
+    assert not torch.equal(
+        load_for_task(task, others, tmp_path, seed=7).classifier.weight, model.classifier.weight
+    )
+
+
+def test_from_scratch_takes_the_shape_and_no_weight(origin):
+    scratch = load_for_task(TASKS["classify"], weather(4), origin, from_scratch=True)
+    trained = load_for_task(TASKS["classify"], weather(4), origin)
+    assert scratch.config == trained.config
+    assert not torch.equal(scratch.bert.embeddings.word.weight, trained.bert.embeddings.word.weight)
+
+
+def test_the_seed_fixes_the_new_head(origin):
+    heads = [
+        load_for_task(TASKS["classify"], weather(4), origin, seed=seed).classifier.weight
+        for seed in (1, 1, 2)
+    ]
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+
+
+def test_evaluation_does_not_depend_on_the_batch_size(origin, tokenizer):
+    model = load_for_task(TASKS["classify"], weather(4), origin)
+    measured = []
+    for batch_size in (1, 5, 16):
+        data = TaskData(weather(16), tokenizer, classes_of(model), batch_size, 16, seed=0)
+        measured.append(evaluate(TASKS["classify"], model, data.batches_for_evaluation()))
+    assert measured[0] == measured[1] == measured[2]
+
+
+def test_held_out_documents_are_not_trained_on(small_corpus):
+    train, held_out = read_corpus([str(small_corpus)], held_out=10)
+    assert len(held_out) == 8
+    assert not {tuple(document) for document in train} & {tuple(document) for document in held_out}
+
+
+def test_no_model_beats_the_limit_of_the_gazette():
+    documents, held_out = read_corpus(["gazette"], documents=200, held_out=4)
+    tokenizer = WordPieceTokenizer.train((s for document in documents for s in document), 700)
+    model = BertForPreTraining(BertConfig.preset("tiny", vocab_size=len(tokenizer))).eval()
+    metrics = held_out_metrics(held_out, tokenizer, 8, 256, "mlm+nsp", gazette=True)(model)
+    assert metrics["limit_loss"] < metrics["word_loss"]
+    assert metrics["limit_accuracy"] > metrics["word_accuracy"]
+    assert metrics["mlm_baseline_accuracy"] < metrics["limit_accuracy"]
+
+
+def test_masked_words_hide_one_whole_word_of_a_whole_document():
+    documents, held_out = read_corpus(["gazette"], documents=200, held_out=4)
+    tokenizer = WordPieceTokenizer.train((s for document in documents for s in document), 700)
+    texts = {tokenizer.decode(ids) for ids in tokenizer.encode_ids([" ".join(d) for d in held_out])}
+    words = MaskedWords.draw(held_out, tokenizer, 256, "mlm+nsp", number=20)
+    assert len(words.places) == 20
+    for place in words.places:
+        assert place.input_ids[place.position] == tokenizer.mask_token_id
+        whole = list(place.input_ids)
+        whole[place.position] = words.vocabulary[place.word]
+        assert tokenizer.decode(whole, skip_special_tokens=True) in texts
+        assert place.log_chance <= 0
