@@ -156,7 +156,7 @@ class Gazette:
 
     def read(self, text: str | Sequence[str]) -> list[Words]:
         """Sentences as tuples of words; a text is cut after each full stop, question or exclamation mark."""
-        sentences = re.findall(r"[^.?!]*[.?!]|[^.?!]+$", text.strip()) if isinstance(text, str) else text
+        sentences = re.findall(r'[^.?!]*[.?!]"?|[^.?!]+$', text.strip()) if isinstance(text, str) else text
         return [words_of(sentence) for sentence in sentences]
 
     def log_prob(self, text: str | Sequence[str]) -> float:
