@@ -11,11 +11,14 @@ from typing import Any
 
 import torch
 
+from bertmini.version import __version__
+
 
 def versions(*more: str) -> dict[str, str]:
     """The versions of Python, of the packages that results depend on, and of those named."""
-    packages = ("bertmini", "torch", "numpy", "safetensors", "tokenizers", *more)
-    return {"python": platform.python_version()} | {package: version(package) for package in packages}
+    packages = ("torch", "numpy", "safetensors", "tokenizers", *more)
+    own = {"python": platform.python_version(), "bertmini": __version__}
+    return own | {package: version(package) for package in packages}
 
 
 def machine() -> dict[str, Any]:

@@ -191,7 +191,7 @@ def test_a_run_killed_at_a_random_moment_resumes_to_the_same_bits(tmp_path, unin
     directory = tmp_path / "run"
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(directory)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    while process.poll() is None and not (directory / "log.jsonl").exists():
+    while process.poll() is None and not (directory / "checkpoints/step-1").exists():
         time.sleep(0.005)
     time.sleep(random.uniform(0, 0.2))
     process.send_signal(signal.SIGKILL)

@@ -59,7 +59,7 @@ def train(
     loss = loss or (lambda model, batch: model(**batch))
     torch.manual_seed(options.seed)
     model.to(device).train()
-    options = run.options if run and run.begun else options
+    options = run.options if run and run.saved() else options
     if options.precision == "auto":
         options = replace(options, precision=best_precision(device))
     if options.steps is None:

@@ -56,6 +56,7 @@ class Run:
             )
         with _explained(run.directory):
             run.checkpoints.mkdir(parents=True)
+            run.log_file.touch()
         run._write_json(
             "run.json",
             {"training": asdict(options), "settings": settings or {}, "command": shlex.join(sys.argv),
@@ -72,6 +73,7 @@ class Run:
         """
         run = cls(directory)
         run.record()
+        run.log_file.touch()
         return run
 
     def record(self) -> dict[str, Any]:
@@ -82,11 +84,6 @@ class Run:
             raise InputError(
                 f"{self.directory}: not a run directory (run.json: {error}); start one"
             ) from None
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is a checkpoint to continue from."""
-        return bool(self._saved())
 
     @property
     def options(self) -> Options:
@@ -106,8 +103,12 @@ class Run:
 
     def lines(self) -> list[dict[str, Any]]:
         """The lines of log.jsonl."""
-        text = self.log_file.read_text("utf-8") if self.log_file.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in self.log_file.read_text("utf-8").splitlines()]
+
+    def saved(self) -> list[Path]:
+        """The checkpoints, the last one last."""
+        found = [path for path in self.checkpoints.glob("step-*") if path.name[5:].isdigit()]
+        return sorted(found, key=lambda path: int(path.name[5:]))
 
     def finish(self, metrics: dict[str, Any], *parts: Any) -> None:
         """Writes the result.
@@ -158,12 +159,8 @@ class Run:
                     data = safetensors.torch.save(tensors)
                     checksums[name] = hashlib.sha256(data).hexdigest()
                     _write(temporary / name, data)
-                state: dict[str, Any] = {
-                    "progress": asdict(progress),
-                    "scaler": scaler.state_dict(),
-                    "sha256": checksums,
-                }
-                state["log_bytes"] = self.log_file.stat().st_size if self.log_file.exists() else 0
+                state = {"progress": asdict(progress), "log_bytes": self.log_file.stat().st_size}
+                state |= {"scaler": scaler.state_dict(), "sha256": checksums}
                 _write(temporary / "state.json", json.dumps(state, indent=2).encode())
                 final = self.checkpoints / f"step-{progress.step}"
                 shutil.rmtree(final, ignore_errors=True)
@@ -172,7 +169,7 @@ class Run:
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             raise
-        for path in self._saved()[:-keep]:
+        for path in self.saved()[:-keep]:
             shutil.rmtree(path, ignore_errors=True)
 
     def restore(
@@ -191,7 +188,7 @@ class Run:
         """
         for path in self.checkpoints.glob(".step-*.tmp"):  # half-written when the run was killed
             shutil.rmtree(path, ignore_errors=True)
-        saved = self._saved()
+        saved = self.saved()
         for path in reversed(saved):
             try:
                 state, files = _read_checkpoint(path)
@@ -202,17 +199,12 @@ class Run:
             _load_optimizer(model, optimizer, files["optimizer.safetensors"])
             _set_random_states(files["rng.safetensors"])
             scaler.load_state_dict(state["scaler"])
-            if self.log_file.exists():
-                os.truncate(self.log_file, state["log_bytes"])
+            os.truncate(self.log_file, state["log_bytes"])
             return Progress(**state["progress"]), files.get("best.safetensors")
         if saved:
             raise InputError(f"{self.checkpoints}: all {len(saved)} checkpoints are damaged; start a new run")
-        self.log_file.unlink(missing_ok=True)
+        os.truncate(self.log_file, 0)
         return Progress(), None
-
-    def _saved(self) -> list[Path]:
-        found = [path for path in self.checkpoints.glob("step-*") if path.name[5:].isdigit()]
-        return sorted(found, key=lambda path: int(path.name[5:]))
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         temporary = self.directory / f".{name}.tmp"
