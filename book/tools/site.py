@@ -97,6 +97,17 @@ def use_alternative_text(app: Sphinx, page: str, content: list[str]) -> None:
     content[0] = json.dumps(notebook)
 
 
+def read_as_words(
+    app: Sphinx, what: str, name: str, found: object, options: object, lines: list[str]
+) -> None:
+    """Our docstrings have code in backticks and no other markup: a star or a bar in them is just that."""
+    for position, line in enumerate(lines):
+        pieces = re.split(r"(`[^`]*`)", line)
+        lines[position] = "".join(
+            piece if piece.startswith("`") else re.sub(r"([*|]|_(?!\w))", r"\\\1", piece) for piece in pieces
+        )
+
+
 def keep_inside(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: object) -> None:
     """Make a page's scripts and links local, and drop what would only work elsewhere."""
     here = posixpath.dirname(page) or "."
@@ -132,6 +143,8 @@ def keep_inside(app: Sphinx, page: str, template: str, context: dict[str, Any], 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("source-read", use_alternative_text)
+    # Before napoleon (500) reads Args, Returns and Raises.
+    app.connect("autodoc-process-docstring", read_as_words, priority=400)
     # After the theme (500) has put its buttons together.
     app.connect("html-page-context", keep_inside, priority=900)
     app.connect("build-finished", add_scripts)
