@@ -187,6 +187,7 @@ def _name_axes(axis: Any, tokens: Sequence[str]) -> None:
     # Lines between the cells keep neighbours apart where both are pale.
     axis.set_xticks([edge - 0.5 for edge in range(1, len(tokens))], minor=True)
     axis.set_yticks([edge - 0.5 for edge in range(1, len(tokens))], minor=True)
-    axis.grid(which="minor", color=INK, linewidth=0.3)
+    axis.set_axisbelow(False)
+    axis.grid(which="minor", color=INK, linewidth=0.5)
     axis.tick_params(which="minor", length=0)
     axis.spines[:].set_visible(False)
