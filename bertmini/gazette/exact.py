@@ -189,7 +189,7 @@ class Exact:
                     scores[reading.masked] += share * reading.number * self.evidence(story, reading.vectors)
         total = math.fsum(scores.values())
         ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
-        return {word: score / total for word, score in ranked if score > 0}
+        return {word: float(score / total) for word, score in ranked if score > 0}
 
     def posterior(self, sentences: Sequence[Words], variable: str) -> dict[str, float]:
         """P(a hidden variable | all words)."""

@@ -26,7 +26,8 @@ def limit(gazette: Gazette, documents: Sequence[Document], positions: int = 2000
     It conditions on every other word and punctuation mark of the whole document, on where each sentence
     ends, and on the masked place holding exactly one word. A model that sees less (a window that cuts the
     document, several masks at once) is further from it; one that is scored on word pieces must be scored
-    on words that are one piece, renormalised over those (`keep`), to be compared.
+    on words that are one piece, renormalised over those (`keep`), to be compared. Over all words and marks of
+    Port Quill it is about 0.19 nats and 93 % (tests/test_gazette_town.py).
 
     Args:
         gazette: whose world the documents come from.

@@ -53,7 +53,7 @@ def emotion_posterior(gazette: Gazette, document: Document) -> dict[str, float]:
     values = gazette.world.variables["emotion"].values
     scores = [sum(reading.number * gazette.exact.evidence(story, reading.times("emotion", fixed).vectors)
                   for reading in readings) for fixed in np.eye(len(values))]
-    return {value: score / sum(scores) for value, score in zip(values, scores, strict=True)}
+    return {value: float(score / sum(scores)) for value, score in zip(values, scores, strict=True)}
 
 
 def similarity(gazette: Gazette, split: str, n: int) -> list[Example]:
