@@ -131,12 +131,12 @@ class WordPieceTokenizer:
             pieces = read(vocab_file).removesuffix("\n").split("\n")
             check_vocab(pieces, f"{vocab_file}: ")
         elif rust_file.exists():  # all that transformers writes since its version 5
-            ids = json.loads(read(rust_file))["model"]["vocab"]
+            ids = read_json(rust_file)["model"]["vocab"]
             pieces = sorted(ids, key=ids.__getitem__)
         else:
             raise InputError(f"{directory}: no vocab.txt and no tokenizer.json; give a tokenizer's directory")
         config_file = directory / "tokenizer_config.json"
-        config = json.loads(read(config_file)) if config_file.exists() else {}
+        config = read_json(config_file) if config_file.exists() else {}
         return cls(
             pieces,
             lowercase=config.get("do_lower_case", True),
@@ -208,7 +208,7 @@ class WordPieceTokenizer:
             return_special_tokens_mask: add `special_tokens_mask`, 1 at tokens that were added.
 
         Returns:
-            `input_ids`, `token_type_ids`, `attention_mask`: [batch, length], or [length] for one text as lists.
+            `input_ids`, `token_type_ids`, `attention_mask`, each [batch, length] or [length].
 
         Raises:
             InputError: a text that is no string, a text without its pair, rows that do not fit one tensor.
@@ -340,3 +340,10 @@ def read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: not UTF-8 at byte {error.start}; a tokenizer's files are UTF-8") from None
+
+
+def read_json(path: Path) -> Any:
+    try:
+        return json.loads(read(path))
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); save the tokenizer again") from None

@@ -1,0 +1,50 @@
+"""Every line of every real text, encoded as transformers encodes it."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from transformers import BertTokenizer
+
+from bertmini.tokenizer import WordPieceTokenizer
+
+
+@pytest.fixture(scope="module")
+def lines(data_directory: Path) -> list[str]:
+    """The different lines of all files; a file that is not UTF-8 is Latin-1."""
+    found: set[str] = set()
+    for file in sorted(path for path in data_directory.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError:
+            text = content.decode("latin-1")
+        found.update(text.split("\n"))
+    return sorted(found)
+
+
+@pytest.mark.parametrize(("name", "lowercase"), [("uncased", True), ("chinese", False)])
+def test_every_line_has_the_ids_of_transformers(data_directory, lines, name, lowercase):
+    vocab = (
+        (data_directory / "vocab" / f"bert-base-{name}-vocab.txt")
+        .read_text(encoding="utf-8")
+        .split("\n")[:-1]
+    )
+    reference = BertTokenizer(vocab={piece: i for i, piece in enumerate(vocab)}, do_lower_case=lowercase)
+    python = WordPieceTokenizer(vocab, lowercase=lowercase, backend="python")
+    fast = WordPieceTokenizer(vocab, lowercase=lowercase)
+    ids_only = {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
+    for start in range(0, len(lines), 20_000):  # in parts, since all ids at once would fill the memory
+        part = lines[start : start + 20_000]
+        rows = zip(part, python.encode_ids(part), reference(part, **ids_only)["input_ids"], strict=True)
+        assert [line for line, ids, expected in rows if ids != expected] == []
+
+    sample = random.Random(0).sample(lines, 3000)
+    expected = reference(sample, add_special_tokens=False, return_offsets_mapping=True)
+    for encoder in (python, fast):
+        encoded = encoder.encode_places(sample)
+        assert [row.ids for row in encoded] == expected["input_ids"]
+        assert [row.offsets for row in encoded] == expected["offset_mapping"]
+        assert [row.words for row in encoded] == [expected.word_ids(i) for i in range(len(sample))]
