@@ -9,8 +9,12 @@ from typing import Any
 from bertmini.viz.picture import escape
 from bertmini.viz.style import COLOURS, INK
 
-FONT = "font-family:ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace"
-WORD = "display:inline-block;vertical-align:top;text-align:center;white-space:nowrap;margin:0 8px 10px 0"
+# In a widget, HTML is black of itself; the book's page has a name for its ink, Jupyter and Colab have not.
+STYLE = (
+    "font:90% ui-monospace,Menlo,Consolas,'DejaVu Sans Mono',monospace;white-space:normal;"
+    "color:var(--pst-color-text-base,inherit)"
+)
+WORD = "display:inline-block;vertical-align:top;text-align:center;line-height:1.5;margin:0 8px 10px 0"
 BOX = "display:inline-block;line-height:1.35;padding:1px 5px;margin-right:2px;border-radius:4px"
 SMALL = "font-size:75%"
 
@@ -61,7 +65,7 @@ def token_boxes(
         if words is not None:
             boxes += f'<br><span style="{SMALL}">{"&nbsp;" if word < 0 else f"word {word}"}</span>'
         html.append(f'<span style="{WORD}">{boxes}</span>')
-    return TokenBoxes(f'<div style="{FONT}">{"".join(html)}</div>', " | ".join(said))
+    return TokenBoxes(f'<div style="{STYLE}">{"".join(html)}</div>', " | ".join(said))
 
 
 def _short(value: Any) -> str:
