@@ -593,7 +593,7 @@ def new_directory(out: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def run_directory(command: Pretrain | Finetune | Distill, options: Options) -> Iterator[Run]:
-    """A new run directory, or the interrupted one. A new one goes again when bad input stops it at once."""
+    """A new run directory, or the interrupted one. A new one goes again when bad input stops it at the start."""
     from bertmini.training import Run
 
     if command.resume:
@@ -603,7 +603,7 @@ def run_directory(command: Pretrain | Finetune | Distill, options: Options) -> I
     try:
         yield run
     except InputError:
-        if not any(run.checkpoints.glob("step-*")):
+        if not run.log_file.exists() and not any(run.checkpoints.glob("step-*")):
             shutil.rmtree(run.directory, ignore_errors=True)
         raise
 

@@ -1,0 +1,368 @@
+"""Bad input through the command line: one clear line, exit code 2, nothing written, nothing lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bertmini.cli import main
+
+
+@pytest.fixture
+def refused(capsys, tmp_path):
+    """Run a command, check that it is refused as promised, and return its line."""
+
+    def run(command: str, *more: str) -> str:
+        arguments = [*command.split(), *more]
+        before = sorted(tmp_path.rglob("*"))
+        assert main(arguments) == 2
+        captured = capsys.readouterr()
+        errors = [line for line in captured.err.splitlines() if not line.startswith("bertmini: warning: ")]
+        assert len(errors) == 1, captured.err
+        assert errors[0].startswith("bertmini: error: ")
+        assert len(errors[0]) < 600
+        assert captured.out == ""
+        assert sorted(tmp_path.rglob("*")) == before
+        return errors[0]
+
+    return run
+
+
+@pytest.fixture
+def copy_of(tmp_path):
+    """A model directory that may be spoilt."""
+
+    def copy(directory: Path) -> Path:
+        return Path(shutil.copytree(directory, tmp_path / "spoilt"))
+
+    return copy
+
+
+# --- corpora --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["train-tokenizer {}", "pretrain --data {}"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "does not exist"),
+        (b"", "empty"),
+        (b" \n\n\t\n", "empty"),
+        (b"text\0text and more text", "zero"),
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR", "zero"),
+    ],
+    ids=["missing", "empty", "blank", "zero byte", "picture"],
+)
+def test_a_corpus_that_is_none_is_refused(command, content, words, refused, tmp_path):
+    file = tmp_path / "corpus.txt"
+    if content is not None:
+        file.write_bytes(content)
+    line = refused(f"{command.format(file)} --out {tmp_path / 'out'}")
+    assert words in line
+    assert str(file) in line
+
+
+def test_a_folder_without_files_is_refused(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in refused(f"pretrain --data {tmp_path / 'empty'} --out {tmp_path / 'out'}")
+
+
+def test_a_strict_reader_names_the_line_that_is_not_utf8(refused, tmp_path):
+    file = tmp_path / "latin.txt"
+    file.write_bytes("One line.\nThe café.\n".encode("latin-1"))
+    line = refused(f"train-tokenizer {file} --out {tmp_path / 'out'} --strict")
+    assert f"{file}:2" in line
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "no-such-encoding"])
+def test_a_wrong_or_unknown_encoding_is_refused(encoding, refused, tmp_path):
+    file = tmp_path / "latin.txt"
+    file.write_bytes("One line.\nThe café.\n".encode("latin-1"))
+    assert encoding in refused(f"train-tokenizer {file} --out {tmp_path / 'out'} --encoding {encoding}")
+
+
+@pytest.mark.parametrize("command", ["train-tokenizer {}", "pretrain --data {}"])
+def test_a_vocabulary_larger_than_the_text_supports_is_refused(command, refused, small_corpus, tmp_path):
+    line = refused(f"{command.format(small_corpus)} --out {tmp_path / 'out'} --vocab-size 50000")
+    assert "50000" in line.replace(",", "")
+
+
+def test_one_document_cannot_be_held_out_or_paired(refused, tmp_path):
+    file = tmp_path / "one.txt"
+    file.write_text("The sea is calm. The ship sails. A gull cries. " * 20)
+    common = f"pretrain --data {file} --out {tmp_path / 'out'} --vocab-size 40"
+    assert "one document" in refused(common)
+    assert "one document" in refused(f"{common} --held-out 0")
+
+
+# --- sequences, ids and labels --------------------------------------------------------------------
+
+
+def test_a_sequence_beyond_the_position_table_is_refused(refused, pretrained):
+    line = refused(f"fill --model {pretrained}", "[MASK] " + "sea " * 600)
+    assert "position table has 512 rows" in line
+
+
+def test_pretraining_beyond_the_position_table_of_a_model_is_refused(
+    refused, pretrained, small_corpus, tmp_path
+):
+    common = f"pretrain --data {small_corpus} --init {pretrained} --out {tmp_path / 'out'}"
+    assert "512 rows" in refused(f"{common} --max-length 600")
+
+
+def test_ids_out_of_range_are_refused(refused, copy_of, pretrained):
+    spoilt = copy_of(pretrained)
+    (spoilt / "tokenizer.json").unlink()
+    with open(spoilt / "vocab.txt", "a", encoding="utf-8") as file:
+        file.write("brandnewword\n")
+    line = refused(f"fill --model {spoilt}", "[MASK] brandnewword")
+    assert "input_ids" in line
+    assert "600" in line
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(refused, copy_of, pretrained, small_corpus, tmp_path):
+    larger = copy_of(pretrained)
+    (larger / "tokenizer.json").unlink()
+    with open(larger / "vocab.txt", "a", encoding="utf-8") as file:
+        file.write("brandnewword\n")
+    common = f"pretrain --data {small_corpus} --out {tmp_path / 'out'} --init {pretrained}"
+    assert "601 pieces" in refused(f"{common} --tokenizer {larger}")
+
+
+def test_a_label_that_training_never_saw_is_refused_with_its_line(refused, mood_files, pretrained, tmp_path):
+    data = Path(shutil.copytree(mood_files, tmp_path / "data"))
+    with open(data / "dev.txt", "a") as file:
+        file.write("the captain was puzzled;wonder\n")
+    line = refused(f"finetune classify --data {data} --model {pretrained} --out {tmp_path / 'out'}")
+    assert f"{data / 'dev.txt'}:13" in line
+    assert "'wonder'" in line
+
+
+def test_a_label_that_the_model_does_not_know_is_refused(refused, classifier, tmp_path):
+    file = tmp_path / "test.txt"
+    file.write_text("the captain was happy;joy\nthe captain was puzzled;wonder\n")
+    line = refused(f"evaluate --data {file} --model {classifier}")
+    assert "'wonder'" in line
+    assert "anger, fear, joy" in line
+
+
+def test_rows_that_are_no_examples_are_refused_with_their_line(refused, mood_files, pretrained, tmp_path):
+    data = Path(shutil.copytree(mood_files, tmp_path / "data"))
+    with open(data / "train.txt", "a") as file:
+        file.write("no label on this line\n")
+    line = refused(f"finetune classify --data {data} --model {pretrained} --out {tmp_path / 'out'}")
+    assert f"{data / 'train.txt'}:49" in line
+
+
+def test_a_score_that_is_no_number_is_refused_with_its_line(refused, pretrained, tmp_path):
+    file = tmp_path / "train.tsv"
+    file.write_text("sentence\tscore\nthe sea\t3.5\nthe ship\thigh\n")
+    line = refused(f"finetune regress --data {file} --model {pretrained} --out {tmp_path / 'out'}")
+    assert f"{file}:3" in line
+    assert "'high'" in line
+
+
+def test_a_missing_task_or_part_is_refused(refused, classifier, mood_files, pretrained, tmp_path):
+    nothing = tmp_path / "nothing"
+    common = f"--model {pretrained} --out {tmp_path / 'out'}"
+    assert "does not exist" in refused(f"finetune classify --data {nothing} {common}")
+    assert "gazette" in refused(f"finetune classify --data gazette/nothing {common}")
+    part = tmp_path / "part"
+    part.mkdir()
+    shutil.copy(mood_files / "dev.txt", part)
+    assert "no train part" in refused(f"finetune classify --data {part} {common}")
+    assert "no part test" in refused(f"evaluate --data {part} --model {classifier}")
+
+
+# --- checkpoints ----------------------------------------------------------------------------------
+
+
+def commands_for(model: Path, out: Path) -> list[str]:
+    return [f"fill --model {model} [MASK]", f"finetune classify --model {model} --out {out}",
+            f"distill --teacher {model} --out {out}"]  # fmt: skip
+
+
+def test_a_model_that_is_not_there_is_refused(refused, tmp_path):
+    for command in commands_for(tmp_path / "nowhere", tmp_path / "out"):
+        assert "nowhere" in refused(command)
+
+
+def test_a_checkpoint_of_another_shape_is_refused(refused, copy_of, pretrained, tmp_path):
+    spoilt = copy_of(pretrained)
+    config = json.loads((spoilt / "config.json").read_text())
+    (spoilt / "config.json").write_text(json.dumps(config | {"hidden_size": 64}))
+    for command in commands_for(spoilt, tmp_path / "out"):
+        line = refused(command)
+        assert "[600, 128]" in line
+        assert "[600, 64]" in line
+
+
+def test_a_checkpoint_that_lacks_layers_is_refused(refused, copy_of, pretrained, tmp_path):
+    spoilt = copy_of(pretrained)
+    config = json.loads((spoilt / "config.json").read_text())
+    (spoilt / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 5}))
+    assert "encoder.layer.2" in refused(f"fill --model {spoilt} [MASK]")
+
+
+def test_pickled_weights_are_refused_unread(refused, copy_of, pretrained, tmp_path):
+    spoilt = copy_of(pretrained)
+    (spoilt / "model.safetensors").unlink()
+    (spoilt / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'touch /tmp/never'\ntR.")
+    for command in commands_for(spoilt, tmp_path / "out"):
+        line = refused(command)
+        assert "pytorch_model.bin" in line
+        assert "pickle" in line
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.999])
+def test_a_half_written_checkpoint_is_refused(share, refused, copy_of, pretrained):
+    spoilt = copy_of(pretrained)
+    weights = (spoilt / "model.safetensors").read_bytes()
+    (spoilt / "model.safetensors").write_bytes(weights[: int(share * len(weights))])
+    assert "model.safetensors cannot be read" in refused(f"fill --model {spoilt} [MASK]")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json"])
+def test_a_half_written_configuration_is_refused(name, refused, copy_of, pretrained):
+    spoilt = copy_of(pretrained)
+    (spoilt / name).write_text((spoilt / name).read_text()[:40])
+    assert name in refused(f"fill --model {spoilt} [MASK]")
+
+
+def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(small_corpus, tmp_path, capsys):
+    out = tmp_path / "run"
+    command = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 4 --vocab-size 500"
+    assert main([*command.split(), "--batch-size", "4", "--checkpoint-every", "2"]) == 0
+    whole = (out / "model.safetensors").read_bytes()
+    damaged = out / "checkpoints" / "step-4" / "model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    assert main(["pretrain", "--out", str(out), "--resume"]) == 0
+    assert "step-4 is damaged" in capsys.readouterr().err
+    assert (out / "model.safetensors").read_bytes() == whole
+
+
+def test_a_directory_that_is_no_run_is_not_resumed(refused, tmp_path):
+    assert "not a run directory" in refused(f"pretrain --out {tmp_path} --resume")
+
+
+def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
+    assert "bertmini fill" in refused(f"predict --model {pretrained} text")
+    assert "use predict" in refused(f"fill --model {classifier} [MASK]")
+
+
+# --- the command itself ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("", "no command was given"),
+        ("pretrian --out x", "'pretrian"),
+        ("finetune tag --out x", "finetune classify, finetune regress"),
+        ("pretrain --out x --stpes 4", "--stpes"),
+        ("pretrain", "--out"),
+        ("pretrain --out x --steps many", "--steps"),
+        ("pretrain --out x --preset huge", "huge"),
+        ("pretrain --out x --steps 0", "steps is 0"),
+        ("pretrain --out x --steps 1 --learning-rate -1", "learning_rate is -1"),
+        ("train-tokenizer --out x --vocab-size", "--vocab-size"),
+        ("finetune classify --out x extra", "extra"),
+        ("gazette export nothing --out x", "nothing"),
+        ("fill --top 0 --model x [MASK]", "x"),
+    ],
+)
+def test_what_a_command_does_not_know_is_refused(command, words, refused, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert words in refused(command)
+
+
+def test_a_text_without_a_mask_is_refused(refused, pretrained):
+    assert "no [MASK]" in refused(f"fill --model {pretrained} calm")
+
+
+def test_a_line_that_is_half_json_is_refused(refused, classifier):
+    assert "begins like JSON" in refused(f"predict --model {classifier}", '{"text": "cut')
+    assert "expected a string" in refused(f"predict --model {classifier}", '{"txt": "typo"}')
+
+
+def test_an_existing_output_is_refused_and_untouched(
+    refused, small_corpus, mood_files, pretrained, classifier, tmp_path
+):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "mine.txt").write_text("precious")
+    for command in (
+        f"train-tokenizer {small_corpus}", f"pretrain --data {small_corpus}",
+        f"finetune classify --data {mood_files} --model {pretrained}", f"finetune regress --model {pretrained}",
+        f"distill --teacher {classifier} --data {mood_files}", "gazette export emotion",
+    ):  # fmt: skip
+        assert f"{out}: exists already" in refused(f"{command} --out {out}")
+    assert (out / "mine.txt").read_text() == "precious"
+    assert "exists already" in refused(f"train-tokenizer {small_corpus} --out {out / 'mine.txt'}")
+
+
+# --- the disk -------------------------------------------------------------------------------------
+
+FULL = """
+import resource, sys
+from bertmini.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, ({bytes}, {bytes}))  # a write beyond fails as on a full disk
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def with_a_full_disk(room: int, arguments: list[str]) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", FULL.format(bytes=room), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit on a file's size is POSIX")
+def test_a_full_disk_leaves_no_half_tokenizer(small_corpus, tmp_path):
+    arguments = f"train-tokenizer {small_corpus} --out {tmp_path / 'out'} --vocab-size 600".split()
+    done = with_a_full_disk(2_000, arguments)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert done.stderr.startswith("bertmini: error: ")
+    assert "File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit on a file's size is POSIX")
+def test_a_run_that_found_the_disk_full_goes_on_when_there_is_room(small_corpus, tmp_path):
+    out = tmp_path / "out"
+    command = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 2 --vocab-size 600"
+    done = with_a_full_disk(100_000, command.split())
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("bertmini: error: ")
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((out / "checkpoints").iterdir())
+    assert main(["pretrain", "--out", str(out), "--resume"]) == 0
+
+
+def test_a_disk_that_fills_later_keeps_the_checkpoints_before(small_corpus, tmp_path, monkeypatch, capsys):
+    from bertmini.training import run as runs
+
+    out = tmp_path / "run"
+    write = runs._write
+
+    def full(path, data):
+        if "step-4" in str(path) and path.name == "optimizer.safetensors":
+            raise OSError(28, "No space left on device")
+        write(path, data)
+
+    common = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 6 --vocab-size 500"
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_write", full)
+        assert main([*common.split(), "--batch-size", "4", "--checkpoint-every", "2"]) == 2
+    told = capsys.readouterr().err
+    assert "No space left on device" in told
+    assert "--resume" in told
+    assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-2"]
+    assert main(["pretrain", "--out", str(out), "--resume"]) == 0

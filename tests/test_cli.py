@@ -1,0 +1,316 @@
+"""The command line, run in this process unless a signal or the start-up is the matter."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bertmini.cli import COMMANDS, main
+
+
+def lines_on_stdin(monkeypatch, lines: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(lines), encoding="utf-8"))
+
+
+def test_help_names_every_command(capsys):
+    assert main(["--help"]) == 0
+    told = capsys.readouterr().out
+    assert all(name in told for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_is_explained(name, capsys):
+    assert main([*name.split(), "--help"]) == 0
+    told = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    options = re.split(r"\n│ (?=--)", told)[1:]
+    assert options
+    for option in options:
+        explanation = re.sub(r"^--\S+( [^\s]+)?", "", option.replace("│", ""))
+        assert len(explanation.split()) >= 3, option
+
+
+def test_help_of_a_group_names_its_members(capsys):
+    assert main(["finetune", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "finetune classify" in told
+    assert "pretrain" not in told
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"bertmini \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_help_is_quick_and_leaves_heavy_libraries_alone():
+    code = (
+        "import sys; from bertmini.cli import main; main(['pretrain', '--help']);"
+        "sys.exit(any(name in sys.modules for name in ('sklearn', 'datasets', 'transformers', 'scipy')))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+def test_a_vocabulary_is_trained_and_loads(small_corpus, tmp_path, capsys):
+    from bertmini import WordPieceTokenizer
+
+    assert (
+        main(["train-tokenizer", str(small_corpus), "--out", str(tmp_path / "t"), "--vocab-size", "500"]) == 0
+    )
+    assert "500 pieces" in capsys.readouterr().out
+    assert len(WordPieceTokenizer.from_pretrained(tmp_path / "t")) == 500
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["t"]
+
+
+def test_a_cased_vocabulary_keeps_capitals(small_corpus, tmp_path):
+    from bertmini import WordPieceTokenizer
+
+    arguments = ["train-tokenizer", str(small_corpus), "--out", str(tmp_path / "t"), "--vocab-size", "500"]
+    assert main([*arguments, "--cased"]) == 0
+    assert any(piece[0].isupper() for piece in WordPieceTokenizer.from_pretrained(tmp_path / "t").vocab)
+
+
+def test_a_run_directory_is_complete_and_loads(pretrained):
+    from bertmini import BertForPreTraining
+
+    assert {path.name for path in pretrained.iterdir()} == {
+        "config.json", "model.safetensors", "vocab.txt", "tokenizer.json", "tokenizer_config.json",
+        "run.json", "log.jsonl", "metrics.json", "checkpoints",
+    }  # fmt: skip
+    assert BertForPreTraining.from_pretrained(pretrained).fresh == ()
+    metrics = json.loads((pretrained / "metrics.json").read_text())
+    assert {"mlm_loss", "mlm_accuracy", "nsp_accuracy", "mlm_baseline_accuracy"} <= set(metrics["dev"])
+    assert {"mlm", "nsp", "loss"} <= set(metrics["train"])
+    assert metrics["seconds"] > 0
+    assert metrics["tokens_per_second"] > 0
+    record = json.loads((pretrained / "run.json").read_text())
+    assert record["training"]["steps"] == 4
+    assert record["settings"]["preset"] == "tiny"
+
+
+def test_the_limit_stands_beside_the_loss_of_the_gazette(tmp_path):
+    out = tmp_path / "run"
+    arguments = (
+        f"pretrain --out {out} --preset tiny --steps 2 --documents 300 --vocab-size 700 --batch-size 4"
+    )
+    assert main(arguments.split()) == 0
+    dev = json.loads((out / "metrics.json").read_text())["dev"]
+    assert dev["limit_loss"] < dev["word_loss"]
+
+
+def test_masked_language_modelling_alone_has_no_other_loss(small_corpus, tmp_path):
+    out = tmp_path / "run"
+    arguments = (
+        f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 2 --vocab-size 500 --objective mlm"
+    )
+    assert main(arguments.split()) == 0
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert set(metrics["train"]) == {"loss", "mlm"}
+    assert not any(name.startswith("nsp") for name in metrics["dev"])
+    assert json.loads((out / "config.json").read_text())["architectures"] == ["BertForMaskedLM"]
+
+
+def test_pretraining_goes_on_from_a_model_with_its_tokenizer(pretrained, small_corpus, tmp_path):
+    out = tmp_path / "run"
+    assert main(f"pretrain --data {small_corpus} --init {pretrained} --out {out} --steps 1".split()) == 0
+    assert (out / "vocab.txt").read_bytes() == (pretrained / "vocab.txt").read_bytes()
+
+
+def test_an_interrupted_run_names_its_checkpoint_and_continues_to_the_same_bits(
+    small_corpus, tmp_path, capsys, monkeypatch
+):
+    from bertmini.training import Run
+
+    common = f"--data {small_corpus} --preset tiny --steps 6 --vocab-size 500 --batch-size 4 --log-every 1"
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main(f"pretrain {common} --checkpoint-every 2 --out {whole}".split()) == 0
+    log = Run.log
+
+    def interrupt(self, line):
+        log(self, line)
+        if line["step"] == 5:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", interrupt)
+        assert main(f"pretrain {common} --checkpoint-every 2 --out {cut}".split()) == 130
+    told = capsys.readouterr().err
+    assert f"bertmini: interrupted; {cut}/checkpoints/step-4 is kept: continue it with --resume\n" in told
+    assert not (cut / "model.safetensors").exists()
+
+    assert main(["pretrain", "--out", str(cut), "--resume"]) == 0
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert len((cut / "log.jsonl").read_text().splitlines()) == len(
+        (whole / "log.jsonl").read_text().splitlines()
+    )
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are sent as on POSIX")
+def test_control_c_is_one_line_and_exit_code_130(small_corpus, tmp_path):
+    command = f"pretrain --data {small_corpus} --out {tmp_path / 'run'} --preset tiny --vocab-size 500"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertmini.cli", *command.split(), "--steps", "100000", "--checkpoint-every", "2"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "run").glob("checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.fullmatch(
+        r"bertmini: interrupted; .*checkpoints/step-\d+ is kept: continue it with --resume\n", told
+    )
+
+
+def test_a_resumed_run_refuses_other_options(pretrained, capsys):
+    assert main(["pretrain", "--out", str(pretrained), "--resume", "--learning-rate", "0.1"]) == 2
+    assert "--learning-rate 0.1: the run in" in capsys.readouterr().err
+
+
+def test_a_resumed_run_refuses_another_command(pretrained, capsys):
+    assert main(["finetune", "classify", "--out", str(pretrained), "--resume"]) == 2
+    assert "was not begun with bertmini finetune classify" in capsys.readouterr().err
+
+
+def test_fine_tuning_reports_a_table_of_classes(classifier):
+    metrics = json.loads((classifier / "metrics.json").read_text())
+    assert metrics["test"]["accuracy"] == 1.0
+    assert set(metrics["test"]["classes"]) == {"joy", "fear", "anger"}
+    assert [sum(row) for row in metrics["test"]["confusion_matrix"]] == [4, 4, 4]
+    config = json.loads((classifier / "config.json").read_text())
+    assert config["id2label"] == {"0": "anger", "1": "fear", "2": "joy"}
+    assert config["architectures"] == ["BertForSequenceClassification"]
+
+
+def test_evaluate_repeats_the_metrics_of_the_run(classifier, mood_files, capsys):
+    assert main(["evaluate", "--data", str(mood_files), "--model", str(classifier)]) == 0
+    evaluated = json.loads(capsys.readouterr().out)
+    assert evaluated["test"] == json.loads((classifier / "metrics.json").read_text())["test"]
+
+
+def test_evaluate_measures_a_pretrained_model_on_text(pretrained, small_corpus, capsys):
+    assert main(["evaluate", "--data", str(small_corpus), "--model", str(pretrained)]) == 0
+    assert {"mlm_loss", "nsp_accuracy"} <= set(json.loads(capsys.readouterr().out)["test"])
+
+
+def test_rows_are_drawn_by_the_seed(mood_files, pretrained, tmp_path):
+    common = f"finetune classify --data {mood_files} --model {pretrained} --rows 12 --epochs 1"
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert main(f"{common} --out {tmp_path / name} --seed {seed}".split()) == 0
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in "abc"]
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_regression_is_trained_evaluated_and_predicted(pretrained, tmp_path, capsys):
+    rows = "".join(f"the sea is calm\tthe sea is {i % 6}\t{i % 6}\n" for i in range(24))
+    for part in ("train", "dev"):
+        (tmp_path / f"{part}.tsv").write_text("sentence1\tsentence2\tscore\n" + rows)
+    out = tmp_path / "run"
+    assert (
+        main(f"finetune regress --data {tmp_path} --model {pretrained} --out {out} --epochs 1".split()) == 0
+    )
+    assert set(json.loads((out / "metrics.json").read_text())["dev"]) == {"pearson", "spearman", "mse"}
+    capsys.readouterr()
+    assert main(["predict", "--model", str(out), "the sea is calm\tthe sea is 3"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) == {"score"}
+
+
+def test_predict_answers_each_line_in_order(classifier, capsys, monkeypatch):
+    lines_on_stdin(monkeypatch, b"the captain was happy on day 1\nthe captain was afraid\tof day 2\n"
+                   b'{"text": "the captain was angry on day 3", "pair": "indeed"}\n\nhappy\r\n')  # fmt: skip
+    assert main(["predict", "--model", str(classifier)]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(answers) == 5
+    assert [answer["label"] for answer in answers[:3]] == ["joy", "fear", "anger"]
+
+
+def test_predict_streams_a_window_before_its_input_ends(classifier):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertmini.cli", "predict", "--model", str(classifier), "--batch-size", "1"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
+    )  # fmt: skip
+    assert process.stdin
+    assert process.stdout
+    process.stdin.write("the captain was happy\n" * 2000)
+    process.stdin.flush()
+    assert json.loads(process.stdout.readline())["label"]
+    process.stdout.close()  # as `head -1` does
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+
+
+def test_fill_prints_json_lines_to_a_pipe_and_a_list_to_a_terminal(pretrained, capsys, monkeypatch):
+    arguments = ["fill", "--model", str(pretrained), "--top", "2", "the [MASK] is open"]
+    assert main(arguments) == 0
+    filled = json.loads(capsys.readouterr().out)
+    assert len(filled["masks"][0]) == 2
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert main(arguments) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "the [MASK] is open"
+    assert re.fullmatch(r" +\d+\.\d%  \S+", told[1])
+
+
+def test_a_student_is_distilled_from_a_pretrained_teacher(pretrained, small_corpus, tmp_path):
+    out = tmp_path / "student"
+    assert main(f"distill --teacher {pretrained} --data {small_corpus} --out {out} --steps 2".split()) == 0
+    assert json.loads((out / "config.json").read_text())["num_hidden_layers"] == 1
+    assert {"soft", "mlm", "cosine"} <= set(json.loads((out / "metrics.json").read_text())["train"])
+
+
+def test_a_student_is_distilled_from_a_fine_tuned_teacher(classifier, mood_files, tmp_path, capsys):
+    out = tmp_path / "student"
+    command = f"distill --teacher {classifier} --data {mood_files} --out {out} --steps 60 --batch-size 8"
+    assert main([*command.split(), "--learning-rate", "1e-3", "--evaluate-every", "20"]) == 0
+    assert json.loads((out / "metrics.json").read_text())["test"]["accuracy"] == 1.0
+
+
+def test_the_gazette_is_exported_in_a_form_that_is_read_back(tmp_path, capsys):
+    from bertmini.data.task_files import read_task
+
+    out = tmp_path / "emotion"
+    assert main(["gazette", "export", "emotion", "--out", str(out), "--rows", "50"]) == 0
+    splits = read_task(out)
+    assert len(splits["train"]) == 50
+    assert set(splits) == {"train", "dev", "test"}
+
+
+def test_latin_1_text_is_read_with_one_counted_warning(tmp_path, capsys):
+    for i in range(2):
+        (tmp_path / f"{i}.txt").write_bytes("Le café est fermé. ".encode("latin-1") * 30)
+    (tmp_path / "2.txt").write_text("The café is open. " * 30, encoding="utf-8")
+    assert main(f"train-tokenizer {tmp_path} --out {tmp_path / 'out'} --vocab-size 40".split()) == 0
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert re.search(r"\b2\b.*Latin-1", warnings[0])
+
+
+def test_lines_that_are_not_utf8_are_counted(classifier, capsys, monkeypatch):
+    lines_on_stdin(monkeypatch, "le café\nplain\nfermé\n".encode("latin-1"))
+    assert main(["predict", "--model", str(classifier)]) == 0
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert captured.err == "bertmini: warning: not UTF-8, read as Latin-1: 2 lines of standard input\n"
+
+
+def test_real_books_and_a_real_labelled_set(data_directory: Path, tmp_path):
+    books = data_directory / "gutenberg"
+    tokenizer, model, out = tmp_path / "tokenizer", tmp_path / "model", tmp_path / "out"
+    assert (
+        main(f"train-tokenizer {books / 'carroll-alice.txt'} --out {tokenizer} --vocab-size 1500".split())
+        == 0
+    )
+    command = f"pretrain --data {books / 'carroll-alice.txt'} --tokenizer {tokenizer} --out {model}"
+    assert main(f"{command} --preset tiny --steps 3".split()) == 0
+    command = f"finetune classify --data {data_directory / 'emotion'} --model {model} --out {out}"
+    assert main(f"{command} --rows 200 --epochs 1".split()) == 0
+    assert json.loads((out / "metrics.json").read_text())["test"]["accuracy"] > 0.2
