@@ -141,7 +141,7 @@ def _attempt(name: str, mine: Any, args: tuple, kwargs: dict) -> Any:
 
 
 def same_parameters(name: str, original: nn.Module, mine: nn.Module) -> nn.Module:
-    """Copy the package's parameters into the reader's module of that name, or say which do not fit."""
+    """Copy the package's parameters into the reader's module of that name, or say what does not fit."""
     theirs, yours = original.state_dict(), mine.state_dict()
     for key, tensor in theirs.items():
         if key not in yours:

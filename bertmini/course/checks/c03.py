@@ -47,19 +47,20 @@ def window_mask(attempt) -> None:
 def self_attention(attempt) -> None:
     """`MySelfAttention(config)`: equal to the package's with the same parameters."""
     two = [[[1.0, 0.0], [0.0, 2.0]]]
-    three = [[[1.0, 0.0], [0.0, 2.0], [1.0, 1.0]]]
     cases = [
         (1, [[[1.0, 2.0]]], None),
         (1, two, None),
+        (1, two, torch.tensor([[[[True, False]]]])),
+        (1, two, left_to_right_mask(2)),
         (2, two, None),
-        (2, [*two, [[3.0, 0.0], [0.0, 0.0]]], None),
-        (2, three, torch.tensor([[[[True, True, False]]]])),
-        (2, three, left_to_right_mask(3)),
+        (2, two, left_to_right_mask(2)),
+        (1, [*two, [[3.0, 0.0], [0.0, 0.0]]], None),
     ]
     for heads, rows, mask in cases:
         config = BertConfig(hidden_size=2, num_attention_heads=heads)
-        mine, theirs = _identity(attempt(config)), _identity(SelfAttention(config))
-        given = f"{heads} head{'s' * (heads > 1)}, projections that change nothing, hidden_states {rows}"
+        mine, theirs = _simple(attempt(config)), _simple(SelfAttention(config))
+        given = f"{heads} head{'s' * (heads > 1)}, query, key and value that change nothing, output that "
+        given += f"doubles, hidden_states {rows}"
         given += f" and mask {mask[0, 0].tolist()}" if mask is not None else ""
         _compare(mine, theirs, torch.tensor(rows), mask, given)
     config = BertConfig(hidden_size=12, num_attention_heads=3)
@@ -77,11 +78,11 @@ def _compare(mine: nn.Module, theirs: nn.Module, states: Tensor, mask: Tensor | 
     expect_tensor(answer[0], context, f"{given}: as context,")
 
 
-def _identity(module: nn.Module) -> nn.Module:
-    """Projections that change nothing, so that the reader can follow a counterexample on paper."""
-    for name in ("query", "key", "value", "output"):
+def _simple(module: nn.Module) -> nn.Module:
+    """Projections with which the reader can follow a counterexample on paper."""
+    for name, factor in (("query", 1.0), ("key", 1.0), ("value", 1.0), ("output", 2.0)):
         projection = getattr(module, name)
-        projection.weight.copy_(torch.eye(2))
+        projection.weight.copy_(factor * torch.eye(2))
         projection.bias.zero_()
     return module.eval()
 
