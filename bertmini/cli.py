@@ -314,7 +314,7 @@ class FinetuneRegress(Finetune):
 
 @dataclass(kw_only=True)
 class Distill:
-    """Teach a shallower model what a larger one knows: its soft answers and hidden states beside the labels."""
+    """Teach a shallower model what a larger one knows, by its soft answers and hidden states."""
 
     teacher: Directory
     """The model to learn from: a pretrained one, or a fine-tuned one."""
@@ -593,7 +593,7 @@ def new_directory(out: str) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def run_directory(command: Pretrain | Finetune | Distill, options: Options) -> Iterator[Run]:
-    """A new run directory, or the interrupted one. A new one goes again when bad input stops it at the start."""
+    """A new run directory, or the interrupted one. A new one goes when bad input stops it at the start."""
     from bertmini.training import Run
 
     if command.resume:
@@ -691,14 +691,14 @@ def tyro_parse(name: str, arguments: list[str], default: Any = None) -> Any:
 
 
 def fold(box: str) -> str:
-    """What a box of tyro's says, in one line."""
-    lines = [line.strip("│╭╰╮╯─ ") for line in box.splitlines()][1:]
-    sections = " ".join(line or "\n" for line in lines).split("\n")
-    told = [section.strip() for section in sections if section.strip()]
+    """What a box of tyro's says, in one line: its title and its advice left out."""
+    lines = [line.strip("│╭╰╮╯─ ") for line in box.strip().splitlines()][1:]
+    sections = " ".join(line if line.strip("-") else "\n" for line in lines).split("\n")
+    advice = ("For full", "Argument helptext", "Got errors")
     told = [
-        section for section in told if not section.startswith(("For full", "Argument helptext", "Got errors"))
+        section.strip() for section in sections if section.strip() and not section.strip().startswith(advice)
     ]
-    return "; ".join(told).replace("(required)", "").replace("  ", " ").strip()
+    return "; ".join(told).replace(" (required)", "").replace(".;", ";")
 
 
 def resumed(name: str, arguments: list[str], out: str) -> Any:

@@ -274,7 +274,7 @@ def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
         ("train-tokenizer --out x --vocab-size", "--vocab-size"),
         ("finetune classify --out x extra", "extra"),
         ("gazette export nothing --out x", "nothing"),
-        ("fill --top 0 --model x [MASK]", "x"),
+        ("fill --model x [MASK]", "x"),
     ],
 )
 def test_what_a_command_does_not_know_is_refused(command, words, refused, tmp_path, monkeypatch):
@@ -298,10 +298,13 @@ def test_an_existing_output_is_refused_and_untouched(
     out.mkdir()
     (out / "mine.txt").write_text("precious")
     for command in (
-        f"train-tokenizer {small_corpus}", f"pretrain --data {small_corpus}",
-        f"finetune classify --data {mood_files} --model {pretrained}", f"finetune regress --model {pretrained}",
-        f"distill --teacher {classifier} --data {mood_files}", "gazette export emotion",
-    ):  # fmt: skip
+        f"train-tokenizer {small_corpus}",
+        f"pretrain --data {small_corpus}",
+        f"finetune classify --data {mood_files} --model {pretrained}",
+        f"finetune regress --model {pretrained}",
+        f"distill --teacher {classifier} --data {mood_files}",
+        "gazette export emotion",
+    ):
         assert f"{out}: exists already" in refused(f"{command} --out {out}")
     assert (out / "mine.txt").read_text() == "precious"
     assert "exists already" in refused(f"train-tokenizer {small_corpus} --out {out / 'mine.txt'}")

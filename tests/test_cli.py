@@ -31,10 +31,10 @@ def test_help_names_every_command(capsys):
 def test_every_option_is_explained(name, capsys):
     assert main([*name.split(), "--help"]) == 0
     told = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
-    options = re.split(r"\n│ (?=--)", told)[1:]
+    options = re.split(r"\n[│ ] (?=--\w)", told)[1:]  # tyro draws its boxes where the output is UTF-8
     assert options
     for option in options:
-        explanation = re.sub(r"^--\S+( [^\s]+)?", "", option.replace("│", ""))
+        explanation = re.sub(r"^--\S+( [A-Z]\S*)?", "", option.replace("│", ""))
         assert len(explanation.split()) >= 3, option
 
 
@@ -156,7 +156,7 @@ def test_an_interrupted_run_names_its_checkpoint_and_continues_to_the_same_bits(
 def test_control_c_is_one_line_and_exit_code_130(small_corpus, tmp_path):
     command = f"pretrain --data {small_corpus} --out {tmp_path / 'run'} --preset tiny --vocab-size 500"
     process = subprocess.Popen(
-        [sys.executable, "-m", "bertmini.cli", *command.split(), "--steps", "100000", "--checkpoint-every", "2"],
+        [sys.executable, "-m", "bertmini.cli", *command.split(), "--steps", "9999", "--checkpoint-every", "2"],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
