@@ -27,8 +27,8 @@ help:
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bertmini needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	test -x $(RUN) || $(PYTHON) -m venv .venv
-	$(RUN) -m pip install --quiet --requirement <(grep -v '^bertviz' requirements.txt)
-	$(RUN) -m pip install --quiet --no-deps $$(grep '^bertviz' requirements.txt) --editable .
+	$(RUN) -m pip install -qq --requirement <(grep -v '^bertviz' requirements.txt)
+	$(RUN) -m pip install -qq --no-deps $$(grep '^bertviz' requirements.txt) --editable .
 	@touch $@
 
 book: .venv/ready
@@ -58,7 +58,7 @@ colab: .venv/ready
 	rm -rf $(COLAB) $(BUILD)/wheel
 	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
 	$(RUN) -m venv $(COLAB)
-	$(COLAB)/bin/python -m pip install --quiet --constraint requirements.txt torch nbval "$$(ls $(BUILD)/wheel/*.whl)[course]"
+	$(COLAB)/bin/python -m pip install -qq --constraint requirements.txt torch nbval "$$(ls $(BUILD)/wheel/*.whl)[course]"
 	$(COLAB)/bin/python -m pytest -q --nbval notebooks -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
 
 site: .venv/ready
@@ -74,7 +74,7 @@ serve: book
 	$(RUN) -m http.server 8000 --bind 127.0.0.1 --directory $(BUILD)/html
 
 lab: .venv/ready
-	$(RUN) -m pip install --quiet jupyterlab
+	$(RUN) -m pip install -qq jupyterlab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 bench: .venv/ready
