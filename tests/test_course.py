@@ -203,3 +203,35 @@ def test_use_of_a_stub_leaves_the_packages(restored, capsys):
     course.use(SelfAttention)
     assert said(capsys) == "SelfAttention stays the package's: yours is not attempted yet"
     assert encoder.SelfAttention is not SelfAttention
+
+
+def slips():
+    def scores_only(q, k):
+        return k @ q
+
+    def unscaled(q, k):
+        return (k @ q).softmax(-1)
+
+    def one_sided(length, width):
+        place = torch.arange(length)
+        return (place[:, None] - place[None] <= width)[None, None]
+
+    class Unmasked(attention.SelfAttention):
+        def forward(self, hidden_states, mask=None, return_weights=False):
+            return super().forward(hidden_states, None, True)
+
+    return {
+        "you gave the scores": ("03.1", scores_only),
+        "not divided by √d": ("03.1", unscaled),
+        "for length 2 and width 0 you gave": ("03.2", one_sided),
+        "and mask [[True, False]]": ("03.3", Unmasked),
+    }
+
+
+@pytest.mark.parametrize("hint", list(slips()))
+def test_common_slips_in_attention_are_named(hint, capsys):
+    number, attempt = slips()[hint]
+    course.check(number, attempt)
+    words = said(capsys)
+    assert words.startswith(f"{number} ✗")
+    assert hint in words
