@@ -156,7 +156,7 @@ def test_an_interrupted_run_names_its_checkpoint_and_continues_to_the_same_bits(
 def test_control_c_is_one_line_and_exit_code_130(small_corpus, tmp_path):
     command = f"pretrain --data {small_corpus} --out {tmp_path / 'run'} --preset tiny --vocab-size 500"
     process = subprocess.Popen(
-        [sys.executable, "-m", "bertmini.cli", *command.split(), "--steps", "9999", "--checkpoint-every", "2"],
+        [sys.executable, "-m", "bertmini.cli", *command.split(), "--steps=9999", "--checkpoint-every=2"],
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     deadline = time.monotonic() + 60
