@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -19,6 +19,9 @@ from bertmini.data.text import Document, hold_out, read_documents, split_sentenc
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
 from bertmini.training import History, Options, Run, evaluate_pretraining, train
+
+if TYPE_CHECKING:
+    from bertmini.gazette import Gazette
 
 HELD_OUT_BATCHES = 50  # measured at each evaluation: the same ones, or numbers could not be compared
 MODELS: dict[str, type[BertForMaskedLM]] = {"mlm+nsp": BertForPreTraining, "mlm": BertForMaskedLM}
@@ -181,7 +184,13 @@ class MaskedWords:
 
     @classmethod
     def draw(
-        cls, documents: Sequence[Document], tokenizer: Any, max_length: int, objective: str, number: int = 500
+        cls,
+        documents: Sequence[Document],
+        tokenizer: Any,
+        max_length: int,
+        objective: str,
+        number: int = 500,
+        gazette: Gazette | None = None,
     ) -> MaskedWords:
         """Masked words, drawn uniformly over all that count.
 
@@ -191,10 +200,11 @@ class MaskedWords:
             max_length: the window, in tokens.
             objective: "mlm+nsp" shows a document in two halves, as in training; "mlm" in one.
             number: how many words.
+            gazette: the one that wrote the documents; None: the package's own.
         """
         from bertmini.gazette import Gazette, words_of
 
-        gazette = Gazette()
+        gazette = gazette or Gazette()
         words = sorted(word for word in gazette.world.word_forms if word in tokenizer.vocab)
         row_of = {word: row for row, word in enumerate(words)}
         candidates: list[tuple[int, int, int]] = []
