@@ -188,6 +188,8 @@ class Pretrain:
     """Pieces of a new tokenizer. Without it: 8000, and 1000 for the Gazette."""
     init: MaybeDirectory = None
     """A model to go on from, to adapt it to a domain, say. Without it: random weights of --preset."""
+    dropout: Number = 0.1
+    """Share of features and attention weights dropped in training; text that is never repeated needs none."""
     resume: bool = False
     """Continue the interrupted run in --out, with the options that it began with."""
     training: PretrainingTraining = field(default_factory=PretrainingTraining)
@@ -230,8 +232,8 @@ class Pretrain:
         from bertmini.tasks import pretrain
 
         if not self.init:
-            return pretrain.new_model(self.preset, self.objective, tokenizer, self.training.seed)
-        model = pretrain.load_model(self.init, self.objective, self.training.seed)
+            return pretrain.new_model(self.preset, self.objective, tokenizer, self.training.seed, self.dropout)
+        model = pretrain.load_model(self.init, self.objective, self.training.seed, self.dropout)
         if model.config.max_position_embeddings < tokenizer.model_max_length:
             raise InputError(
                 f"--max-length {tokenizer.model_max_length}: the position table of {self.init} has "

@@ -80,7 +80,7 @@ def hub_documents(name: str, documents: int | None) -> list[Document]:
     return found
 
 
-def new_model(preset: str, objective: str, tokenizer: Any, seed: int) -> BertForMaskedLM:
+def new_model(preset: str, objective: str, tokenizer: Any, seed: int, dropout: float) -> BertForMaskedLM:
     """A model with random weights for a tokenizer's vocabulary."""
     torch.manual_seed(seed)
     config = BertConfig.preset(
@@ -88,14 +88,17 @@ def new_model(preset: str, objective: str, tokenizer: Any, seed: int) -> BertFor
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
         max_position_embeddings=max(512, tokenizer.model_max_length),
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
     )
     return MODELS[objective](config)
 
 
-def load_model(directory: str | Path, objective: str, seed: int) -> BertForMaskedLM:
+def load_model(directory: str | Path, objective: str, seed: int, dropout: float) -> BertForMaskedLM:
     """A pretrained model to go on from; heads that it lacks begin at random."""
     torch.manual_seed(seed)
-    return MODELS[objective].from_pretrained(directory)
+    rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+    return MODELS[objective].from_pretrained(directory, **rates)
 
 
 def training_data(
