@@ -13,8 +13,8 @@ from bertmini.config import BertConfig
 from bertmini.data.batches import pad
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
+from bertmini.hub import locate
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
-from bertmini.model.checkpoint import locate
 from bertmini.tasks import classes_of, classify, regress
 from bertmini.tokenizer import WordPieceTokenizer
 

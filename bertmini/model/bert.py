@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from bertmini.config import BertConfig
 from bertmini.errors import InputError
+from bertmini.hub import locate
 from bertmini.model import checkpoint
 from bertmini.model.attention import packing_mask, padding_mask
 from bertmini.model.embeddings import Embeddings
@@ -71,7 +72,7 @@ class PretrainedModel(nn.Module):
         Raises:
             InputError: for missing files, pickled weights, wrong shapes or an encoder that is not there.
         """
-        directory = checkpoint.locate(directory)
+        directory = locate(directory)
         model = cls(BertConfig.load(directory / "config.json").replace(**config_overrides))
         model.fresh = checkpoint.load_weights(model, directory)
         return model.eval()

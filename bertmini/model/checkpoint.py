@@ -44,24 +44,6 @@ BERT_NAMES = {
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
-def locate(directory: str | Path) -> Path:
-    """The directory itself, or the local copy of a hub repository of that name."""
-    path = Path(directory)
-    if path.is_dir():
-        return path
-    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", str(directory)):
-        raise InputError(f"{directory} is not a directory: give one with config.json and model.safetensors")
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(directory), allow_patterns=["*.json", "*.safetensors", "*.txt"]))
-    except Exception as error:
-        raise InputError(
-            f"{directory} is neither a directory here nor could it be fetched from the hub "
-            f"({type(error).__name__}): check the path, the name and the network"
-        ) from None
-
-
 def transformers_name(name: str) -> str:
     """The name that transformers gives to a parameter of ours.
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from bertmini.config import BertConfig
 from bertmini.data.batches import TaskData
 from bertmini.data.task_files import Example
+from bertmini.hub import locate
 from bertmini.model.bert import BertForSequenceClassification
-from bertmini.model.checkpoint import locate
 from bertmini.training import History, Options, Run, train
 from bertmini.training.loop import to_device
 
