@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from functools import cache
 from itertools import groupby
 from unicodedata import category
 
@@ -25,6 +26,30 @@ def is_punctuation(character: str) -> bool:
     return character in "$+<=>^`|~" or category(character).startswith("P")
 
 
+@cache
+def clean(character: str, split_cjk: bool = True) -> str:
+    """A character without control characters, with plain spaces, and with spaces around Chinese."""
+    if is_space(character):
+        return " "
+    if character == "\ufffd" or category(character) in ("Cc", "Cf", "Co"):
+        return ""
+    return f" {character} " if split_cjk and is_cjk(character) else character
+
+
+@cache
+def fold(character: str, lowercase: bool = True, strip_accents: bool = True) -> str:
+    """A character in lower case, without accents, and with spaces around punctuation."""
+    if strip_accents and category(character) == "Mn":
+        return ""
+    character = character.lower() if lowercase else character
+    return f" {character} " if is_punctuation(character) else character
+
+
+def decompose(text: str) -> str:
+    """Accented letters as a letter and its marks."""
+    return unicodedata.normalize("NFD", text)
+
+
 class Normalizer:
     """BERT's rules for making words of a text.
 
@@ -40,33 +65,16 @@ class Normalizer:
         self.lowercase, self.split_cjk = lowercase, split_cjk
         self.strip_accents = lowercase if strip_accents is None else strip_accents
 
-    def clean(self, character: str) -> str:
-        """One character without control characters, with plain spaces, and with spaces around Chinese."""
-        if is_space(character):
-            return " "
-        if character == "\ufffd" or category(character) in ("Cc", "Cf", "Co"):
-            return ""
-        return f" {character} " if self.split_cjk and is_cjk(character) else character
-
-    def fold(self, character: str) -> str:
-        """One character in lower case, without accents, and with spaces around punctuation."""
-        if self.strip_accents and category(character) == "Mn":
-            return ""
-        character = character.lower() if self.lowercase else character
-        return f" {character} " if is_punctuation(character) else character
-
     def words(self, text: str) -> list[tuple[str, list[int]]]:
         """The normalised words of a text, each with the place in `text` of each of its characters."""
-        letters = [(c, place) for place, character in enumerate(text) for c in self.clean(character)]
-        if self.strip_accents:
+        letters = [
+            (c, place) for place, character in enumerate(text) for c in clean(character, self.split_cjk)
+        ]
+        if self.strip_accents and not text.isascii():
             places = [place for c, place in letters for _ in decompose(c)]
             # All at once, because several marks on one letter are also put in their standard order.
             letters = list(zip(decompose("".join(c for c, _ in letters)), places, strict=True))
-        letters = [(c, place) for character, place in letters for c in self.fold(character)]
+        rules = self.lowercase, self.strip_accents
+        letters = [(c, place) for character, place in letters for c in fold(character, *rules)]
         runs = [list(run) for is_gap, run in groupby(letters, lambda letter: letter[0] == " ") if not is_gap]
         return [("".join(c for c, _ in run), [place for _, place in run]) for run in runs]
-
-
-def decompose(text: str) -> str:
-    """Accented letters as a letter and its marks."""
-    return unicodedata.normalize("NFD", text)
