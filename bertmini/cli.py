@@ -231,9 +231,10 @@ class Pretrain:
     def get_model(self, tokenizer: Any) -> Any:
         from bertmini.tasks import pretrain
 
+        seed = self.training.seed
         if not self.init:
-            return pretrain.new_model(self.preset, self.objective, tokenizer, self.training.seed, self.dropout)
-        model = pretrain.load_model(self.init, self.objective, self.training.seed, self.dropout)
+            return pretrain.new_model(self.preset, self.objective, tokenizer, seed, self.dropout)
+        model = pretrain.load_model(self.init, self.objective, seed, self.dropout)
         if model.config.max_position_embeddings < tokenizer.model_max_length:
             raise InputError(
                 f"--max-length {tokenizer.model_max_length}: the position table of {self.init} has "

@@ -19,12 +19,12 @@ def evaluate_pretraining(model: nn.Module, batches: Iterable[dict[str, Tensor]])
         batches: the same ones each time, or metrics cannot be compared.
 
     Returns:
-        "mlm_loss" in nats, "mlm_perplexity" (its exponential), "mlm_accuracy", "mlm_baseline_accuracy" (of
-        always saying the piece that is most frequent among the targets), "nsp_loss" and "nsp_accuracy".
+        "mlm_loss" in nats, "mlm_perplexity" (its exponential), "mlm_accuracy", "nsp_loss", "nsp_accuracy"; and
+        "mlm_baseline_accuracy" and "nsp_baseline_accuracy", of always giving the most frequent answer.
     """
     device = next(model.parameters()).device
     sums = dict.fromkeys(("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"), 0.0)
-    all_targets, pairs = [], 0
+    all_targets, all_pairs = [], []
     for batch in batches:
         inputs = {name: tensor.to(device) for name, tensor in batch.items()}
         labels, is_not_next = inputs.pop("labels"), inputs.pop("next_sentence_label", None)
@@ -39,10 +39,12 @@ def evaluate_pretraining(model: nn.Module, batches: Iterable[dict[str, Tensor]])
             logits = output.seq_relationship_logits.float()  # [batch, 2]
             sums["nsp_loss"] += F.cross_entropy(logits, is_not_next, reduction="sum").item()
             sums["nsp_accuracy"] += (logits.argmax(-1) == is_not_next).sum().item()
-            pairs += len(is_not_next)
-    targets = torch.cat(all_targets)
-    counts = {"mlm": len(targets), "nsp": pairs}
-    metrics = {name: value / counts[name[:3]] for name, value in sums.items() if counts[name[:3]]}
+            all_pairs.append(is_not_next)
+    answers = {"mlm": torch.cat(all_targets)}
+    if all_pairs:
+        answers["nsp"] = torch.cat(all_pairs)
+    metrics = {name: value / len(answers[name[:3]]) for name, value in sums.items() if name[:3] in answers}
     metrics["mlm_perplexity"] = math.exp(metrics["mlm_loss"])
-    metrics["mlm_baseline_accuracy"] = targets.bincount().max().item() / len(targets)
+    for name, given in answers.items():
+        metrics[f"{name}_baseline_accuracy"] = given.bincount().max().item() / len(given)
     return metrics
