@@ -16,9 +16,11 @@ _HOME = {
     "mask_grid": "bertmini.viz.attention",
     "head_view": "bertmini.viz.views",
     "model_view": "bertmini.viz.views",
+    "head_shares": "bertmini.viz.measure",
     "boxes": "bertmini.viz.shapes",
     "token_boxes": "bertmini.viz.tokens",
     "loss_curve": "bertmini.viz.curves",
+    "confusion": "bertmini.viz.confusion",
     "head_explorer": "bertmini.viz.explore",
     "mask_explorer": "bertmini.viz.explore",
 }
