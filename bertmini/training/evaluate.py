@@ -19,8 +19,8 @@ def evaluate_pretraining(model: nn.Module, batches: Iterable[dict[str, Tensor]])
         batches: the same ones each time, or metrics cannot be compared.
 
     Returns:
-        "mlm_loss" in nats, "mlm_perplexity" (its exponential), "mlm_accuracy", "nsp_loss", "nsp_accuracy"; and
-        "mlm_baseline_accuracy" and "nsp_baseline_accuracy", of always giving the most frequent answer.
+        "mlm_loss" in nats, "mlm_perplexity" (its exponential), "mlm_accuracy", "nsp_loss", "nsp_accuracy";
+        "mlm_baseline_accuracy" and "nsp_baseline_accuracy": of always giving the most frequent answer.
     """
     device = next(model.parameters()).device
     sums = dict.fromkeys(("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"), 0.0)

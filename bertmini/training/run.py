@@ -59,7 +59,8 @@ class Run:
             run.log_file.touch()
         run._write_json(
             "run.json",
-            {"training": asdict(options), "settings": settings or {}, "command": shlex.join(sys.argv),
+            {"training": asdict(options), "settings": settings or {},
+             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
              "git_commit": git_commit(), "versions": versions(), "machine": machine()},
         )  # fmt: skip
         return run
