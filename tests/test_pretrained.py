@@ -19,7 +19,8 @@ SHIPPED = Path(__file__).parents[1] / "bertmini" / "pretrained" / "gazette-mini"
 def metrics() -> dict[str, float]:
     """On documents of the test split, which no training and no choice has seen."""
     tokenizer = WordPieceTokenizer.from_pretrained(SHIPPED)
-    measure = held_out_metrics(read_part("gazette", "test")[:300], tokenizer, 16, 256, "mlm+nsp", gazette=True)
+    documents = read_part("gazette", "test")[:300]
+    measure = held_out_metrics(documents, tokenizer, 16, 256, "mlm+nsp", gazette=True)
     return measure(BertForPreTraining.from_pretrained(SHIPPED))
 
 
