@@ -20,7 +20,7 @@ _HOME = {
     "boxes": "bertmini.viz.shapes",
     "token_boxes": "bertmini.viz.tokens",
     "loss_curve": "bertmini.viz.curves",
-    "confusion": "bertmini.viz.confusion",
+    "confusion_matrix": "bertmini.viz.confusion",
     "head_explorer": "bertmini.viz.explore",
     "mask_explorer": "bertmini.viz.explore",
 }

@@ -13,7 +13,9 @@ from bertmini.viz.picture import Picture
 CELL = 0.62  # inches a label
 
 
-def confusion(matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str | None = None) -> Picture:
+def confusion_matrix(
+    matrix: Sequence[Sequence[int]], labels: Sequence[str], title: str | None = None
+) -> Picture:
     """A confusion matrix as a grid: a row for each true label, a column for each answer.
 
     Args:

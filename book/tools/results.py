@@ -1,0 +1,273 @@
+"""A Sphinx extension: fills the results page with what the benchmarks measured.
+
+A line `<!-- results: NAME -->` of `book/results.md` becomes the tables and pictures that the function of that
+name makes of `benchmarks/results/*.json`. A measurement that is not there leaves a line that says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sphinx.application import Sphinx
+
+from book.tools.project import PACKAGE, ROOT
+
+RESULTS = ROOT / "benchmarks" / "results"
+SHIPPED = PACKAGE / "pretrained" / "gazette-mini" / "metrics.json"
+PAGE = "book/results"
+PLACE = re.compile(r"^<!-- results: (\w+) -->$", re.MULTILINE)
+STARTS = {
+    "scratch": "*mini*, random weights",
+    "own": "*mini*, from the books",
+    "real": "6 layers, from much text",
+}
+Measured = dict[str, Any]
+
+
+def read(name: str) -> Measured | None:
+    file = RESULTS / f"{name}.json"
+    return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+
+def missing(command: str) -> str:
+    return f"*Not measured yet.* This makes the measurement: `{command}`"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A Markdown table, all columns but the first to the right."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def where(measured: Measured) -> str:
+    """The machine and the versions, in a line."""
+    machine = measured["machine"]
+    versions: Measured = measured.get("versions") or machine
+    gpus = machine.get("gpus") or [machine.get("gpu")]
+    parts = [
+        *[gpu for gpu in gpus if gpu],
+        machine["processor"],
+        f"{machine['threads']} threads",
+        machine.get("capability") or machine.get("instructions"),
+        *[f"{name} {versions[name]}" for name in ("torch", "transformers", "tokenizers") if name in versions],
+    ]
+    return f"Measured on: {', '.join(part for part in parts if part)}."
+
+
+def percent(values: Sequence[float]) -> str:
+    """A share, or the mean of several with their spread."""
+    mean = f"{statistics.mean(values):.1%}"
+    return mean if len(values) == 1 else f"{mean} (from {min(values):.1%} to {max(values):.1%})"
+
+
+def decimals(values: Sequence[float]) -> str:
+    mean = f"{statistics.mean(values):.3f}"
+    return mean if len(values) == 1 else f"{mean} (from {min(values):.3f} to {max(values):.3f})"
+
+
+def tokenizer() -> str:
+    measured = read("tokenizer")
+    if measured is None:
+        return missing("python benchmarks/tokenizer.py")
+    speeds = measured["words per second"]
+    rows = [
+        [kind, f"{row['bertmini']:,}", f"{row['transformers']:,}", row["ratio"]]
+        for kind, row in speeds.items()
+        if isinstance(row, dict)
+    ]
+    python = f"{speeds['python words per second']:,}"
+    training = [
+        [f"{int(size):,}", row["bertmini"], row["tokenizers"], row["ratio"]]
+        for size, row in measured["training seconds"].items()
+    ]
+    return "\n\n".join([
+        table(
+            ["words a second", "bertmini", "transformers", "ratio"],
+            [["Python, lists of ids", python, "", ""], *rows],
+        ),
+        "Training a vocabulary on the same text, in seconds, beside the `tokenizers` library:",
+        table(["pieces", "bertmini", "tokenizers", "ratio"], training),
+        where(measured),
+    ])  # fmt: skip
+
+
+def pretraining_step() -> str:
+    measured = read("pretraining_step")
+    if measured is None:
+        return missing("python benchmarks/pretraining_step.py")
+    batch, length = measured["batch"]
+    rows = [
+        [
+            name,
+            f"{measured[name]['tokens_per_second']:,}",
+            f"{measured[name]['seconds']:.2f}",
+            f"{measured[name]['peak_memory_mb']:,}",
+        ]
+        for name in ("bertmini", "transformers")
+    ]
+    return "\n\n".join([
+        table(["", "tokens a second", "seconds a step", "peak memory, MB"], rows),
+        f"That is **{measured['speed_ratio']} times** the speed, for {batch} rows of {length} tokens and a "
+        f"vocabulary of {measured['vocabulary']:,}.",
+        where(measured),
+    ])  # fmt: skip
+
+
+def gutenberg() -> str:
+    run = (read("gutenberg") or {}).get("pretraining")
+    if run is None:
+        return missing("python benchmarks/gutenberg.py --pretrained RUN")
+    from bertmini import viz
+
+    dev = run["metrics"]["dev"]
+    rows = [
+        [
+            "masked pieces right",
+            f"{dev['mlm_accuracy']:.1%}",
+            f"{dev['mlm_baseline_accuracy']:.1%} (most frequent piece)",
+        ],
+        ["perplexity", f"{dev['mlm_perplexity']:.1f}", ""],
+    ]
+    if "nsp_accuracy" in dev:
+        chance = dev.get("nsp_baseline_accuracy")
+        beside = f"{chance:.1%} (more frequent answer)" if chance else ""
+        rows.append(["next sentence right", f"{dev['nsp_accuracy']:.1%}", beside])
+    learned = run["metrics"]
+    text = (
+        f"{run['parameters']:,} parameters, {learned['steps']:,} steps in {learned['seconds'] / 60:.0f} "
+        f"minutes, {learned['tokens_per_second']:,.0f} tokens a second."
+    )
+    pictures = [
+        viz.loss_curve(run["curve"], [name], title=title).html()
+        for name, title in (("mlm", "masked pieces"), ("nsp", "next sentence"))
+        if name in run["curve"][0]
+    ]
+    return "\n\n".join([table(["held out", "model", "without learning"], rows), text, *pictures, where(run)])
+
+
+def starts() -> dict[str, list[Measured]]:
+    """The fine-tuned runs by their start; those of the side-by-side run serve where no other were named."""
+    found = dict((read("gutenberg") or {}).get("finetuning", {}))
+    side_by_side = read("emotion")
+    if "real" not in found and side_by_side:
+        found["real"] = [{"metrics": run} for run in side_by_side["bertmini"]]
+    return {start: found[start] for start in STARTS if start in found}
+
+
+def finetuning() -> str:
+    found = starts()
+    rows: list[list[Any]] = []
+    for start, name in STARTS.items():
+        if start not in found:
+            rows.append([name, "not measured yet", "", "", ""])
+            continue
+        runs = [run["metrics"] for run in found[start]]
+        rows.append(
+            [
+                name,
+                len(runs),
+                percent([run["dev"]["accuracy"] for run in runs]),
+                percent([run["test"]["accuracy"] for run in runs]),
+                decimals([run["test"]["f1_macro"] for run in runs]),
+            ]
+        )
+    parts = [table(["start", "runs", "dev accuracy", "test accuracy", "test macro F1"], rows)]
+    if len(found) < len(STARTS):
+        parts.append(missing("python benchmarks/gutenberg.py --scratch RUN --own RUN --real RUN"))
+    runs = [run for each in found.values() for run in each if "machine" in run]
+    return "\n\n".join([*parts, *([where(runs[0])] if runs else [])])
+
+
+def classes() -> str:
+    """For each start the first run's table and confusion matrix on the test part."""
+    from bertmini import viz
+
+    parts = []
+    for start, runs in starts().items():
+        test = runs[0]["metrics"]["test"]
+        rows = [
+            [label, *(f"{row[name]:.3f}" for name in ("precision", "recall", "f1")), row["support"]]
+            for label, row in test["classes"].items()
+        ]
+        name = STARTS[start].replace("*", "")
+        picture = viz.confusion_matrix(test["confusion_matrix"], list(test["classes"]), title=name)
+        parts += [f"**{name}**"]
+        parts += [table(["label", "precision", "recall", "F1", "messages"], rows), picture.html()]
+    return "\n\n".join(parts) or "*Not measured yet.*"
+
+
+def emotion() -> str:
+    measured = read("emotion")
+    if measured is None:
+        return missing("python benchmarks/emotion.py --data DATA --model MODEL")
+    rows = [
+        [
+            name,
+            len(measured[name]),
+            f"{statistics.median(run['seconds'] for run in measured[name]):,.0f}",
+            percent([run["dev"]["accuracy"] for run in measured[name]]),
+            percent([run["test"]["accuracy"] for run in measured[name]]),
+            decimals([run["test"]["f1_macro"] for run in measured[name]]),
+        ]
+        for name in ("bertmini", "transformers")
+        if measured[name]
+    ]
+    header = ["", "runs", "seconds, median", "dev accuracy", "test accuracy", "test macro F1"]
+    parts = [table(header, rows)]
+    if measured["transformers"]:
+        parts.append(f"bertmini takes **{measured['time_ratio']:.0%}** of the time.")
+    return "\n\n".join([*parts, where(measured)])
+
+
+def gazette() -> str:
+    if not SHIPPED.exists():
+        return "*Not measured yet.* The model that bertmini ships brings its own measurement, `metrics.json`."
+    dev = json.loads(SHIPPED.read_text("utf-8"))["dev"]
+    if "word_loss" not in dev:
+        return "*Not measured yet.* The shipped model's `metrics.json` does not hold the limit."
+    rows = [
+        ["loss, nats", *(f"{dev[f'{who}_loss']:.3f}" for who in ("word", "limit"))],
+        ["words right", *(f"{dev[f'{who}_accuracy']:.1%}" for who in ("word", "limit"))],
+    ]
+    distance = dev["word_loss"] - dev["limit_loss"]
+    parts = [
+        table(["one masked word", "shipped model", "best possible"], rows),
+        f"The model's loss is **{distance:.3f} nats** above the limit, on words that are one piece, in "
+        "documents that fit its window.",
+        table(
+            ["masked pieces, as in training", "shipped model", "most frequent piece"],
+            [["right", f"{dev['mlm_accuracy']:.1%}", f"{dev['mlm_baseline_accuracy']:.1%}"]],
+        ),
+    ]
+    if "nsp_accuracy" in dev:
+        parts.append(f"Next sentence: {dev['nsp_accuracy']:.1%} right.")
+    return "\n\n".join(parts)
+
+
+SECTIONS: dict[str, Callable[[], str]] = {
+    function.__name__: function
+    for function in (tokenizer, pretraining_step, gutenberg, finetuning, classes, emotion, gazette)
+}
+
+
+def filled(text: str) -> str:
+    """The page with its places filled.
+
+    Raises:
+        KeyError: for a place that no function fills.
+    """
+    return PLACE.sub(lambda match: SECTIONS[match[1]](), text)
+
+
+def fill(app: Sphinx, page: str, content: list[str]) -> None:
+    if page == PAGE:
+        content[0] = filled(content[0])
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("source-read", fill)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,149 @@
+"""The results page shows what the benchmarks wrote, and says what they did not."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+pytest.importorskip("sphinx", reason="the book's tools are not installed")
+
+from book.tools import results
+from book.tools.project import BOOK, ROOT
+
+MACHINE = {"processor": "a processor", "threads": 2, "capability": "AVX2", "gpus": []}
+VERSIONS = {"python": "3.11", "torch": "9.9"}
+TEST = {
+    "accuracy": 0.75,
+    "f1_macro": 0.7333,
+    "classes": {
+        "joy": {"precision": 1.0, "recall": 0.5, "f1": 0.6667, "support": 2},
+        "fear": {"precision": 0.6667, "recall": 1.0, "f1": 0.8, "support": 2},
+    },
+    "confusion_matrix": [[1, 1], [0, 2]],
+}
+METRICS = {"dev": TEST | {"accuracy": 0.625}, "test": TEST, "seconds": 90.0, "tokens_per_second": 1234.5}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "SHIPPED", tmp_path / "metrics.json")
+    return tmp_path
+
+
+def page() -> str:
+    return results.filled((BOOK / "results.md").read_text("utf-8"))
+
+
+def make_run(directory, seed=0, pretraining=False):
+    directory.mkdir()
+    training = {
+        "steps": 20,
+        "batch_size": 32,
+        "learning_rate": 1e-4,
+        "precision": "bf16",
+        "seed": seed,
+        "epochs": 3,
+    }
+    record = {
+        "training": training,
+        "settings": {"training": {"epochs": 3}},
+        "machine": MACHINE,
+        "versions": VERSIONS,
+        "git_commit": None,
+    }
+    (directory / "run.json").write_text(json.dumps(record))
+    save_file({"a": torch.zeros(3, 4), "b": torch.zeros(5)}, directory / "model.safetensors")
+    metrics = METRICS
+    if pretraining:
+        dev = {
+            "mlm_accuracy": 0.3125,
+            "mlm_baseline_accuracy": 0.0625,
+            "mlm_perplexity": 41.2,
+            "nsp_accuracy": 0.8125,
+        }
+        metrics = {"dev": dev, "steps": 20, "seconds": 1200.0, "tokens_per_second": 5678.0}
+    (directory / "metrics.json").write_text(json.dumps(metrics))
+    lines = [{"step": step, "loss": 9.0, "mlm": 9.0 - step / 10, "nsp": 0.7} for step in range(10, 21, 10)]
+    (directory / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return directory
+
+
+def collect(monkeypatch, *arguments):
+    script = ROOT / "benchmarks" / "gutenberg.py"
+    monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+    monkeypatch.syspath_prepend(str(script.parent))
+    runpy.run_path(str(script), run_name="__main__")
+
+
+def test_without_measurements_the_page_says_so_in_every_section(folder):
+    text = page()
+    assert "<!-- results" not in text
+    assert text.count("ot measured yet") >= len(results.SECTIONS)
+
+
+def test_the_page_has_a_place_for_every_section():
+    text = (BOOK / "results.md").read_text("utf-8")
+    assert sorted(results.PLACE.findall(text)) == sorted(results.SECTIONS)
+
+
+def test_the_page_itself_holds_no_measured_number():
+    prose = (BOOK / "results.md").read_text("utf-8")
+    assert "%" not in prose
+    assert not [
+        word for word in prose.split() if word.strip(".,*").replace(",", "").replace(".", "").isdigit()
+    ]
+
+
+def test_collected_runs_reach_the_page(folder, monkeypatch, tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    out = folder / "gutenberg.json"
+    books = make_run(runs / "books", pretraining=True)
+    collect(monkeypatch, "--pretrained", books, "--out", out)
+    text = page()
+    assert "31.2%" in text
+    assert "6.2% (most frequent piece)" in text
+    assert "17 parameters, 20 steps in 20 minutes, 5,678 tokens a second." in text
+    assert "a processor, 2 threads, AVX2, torch 9.9" in text
+    assert "not measured yet" in text
+
+    several = [make_run(runs / f"real{seed}", seed) for seed in range(2)]
+    collect(monkeypatch, "--own", make_run(runs / "own"), "--real", *several, "--out", out)
+    measured = json.loads(out.read_text())
+    assert "pretraining" in measured  # what an earlier call found stays
+    assert [run["options"]["seed"] for run in measured["finetuning"]["real"]] == [0, 1]
+    text = page()
+    assert "| *mini*, from the books | 1 | 62.5% | 75.0% | 0.733 |" in text
+    assert "75.0% (from 75.0% to 75.0%)" in text
+    assert "| joy | 1.000 | 0.500 | 0.667 | 2 |" in text
+    assert 'alt="mini, from the books: 3 of 4 right; most often 1 of 2 joy taken for fear."' in text
+    assert "| *mini*, random weights | not measured yet |" in text
+
+
+def test_the_side_by_side_run_reaches_the_page(folder):
+    ours = {"seed": 0, "seconds": 300.0, "dev": TEST, "test": TEST}
+    theirs = {"seed": 0, "seconds": 1000.0, "dev": TEST, "test": TEST}
+    measured = {"machine": MACHINE, "bertmini": [ours], "transformers": [theirs], "time_ratio": 0.3}
+    (folder / "emotion.json").write_text(json.dumps(measured))
+    text = page()
+    assert "| bertmini | 1 | 300 | 75.0% | 75.0% | 0.733 |" in text
+    assert "**30%** of the time" in text
+    assert "| 6 layers, from much text | 1 | 75.0% |" in text
+
+
+def test_the_shipped_models_distance_to_the_limit_reaches_the_page(folder):
+    dev = {"word_loss": 0.9, "limit_loss": 0.4, "word_accuracy": 0.7, "limit_accuracy": 0.85}
+    dev |= {"mlm_accuracy": 0.5, "mlm_baseline_accuracy": 0.07, "nsp_accuracy": 0.95}
+    (folder / "metrics.json").write_text(json.dumps({"dev": dev}))
+    text = page()
+    assert "**0.500 nats** above the limit" in text
+    assert "| words right | 70.0% | 85.0% |" in text
+
+
+def test_what_is_committed_fills_the_page():
+    assert "<!-- results" not in page()
