@@ -179,3 +179,9 @@ def test_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "bertviz", None)
     with pytest.raises(InputError, match=r"bertmini\[course\]"):
         viz.head_view(ATTENTIONS, PADDED)
+
+
+def test_head_shares_average_over_those_who_have_something_to_look_at():
+    weights = torch.tensor([[0.6, 0.2, 0.2], [0.8, 0.1, 0.1], [0.1, 0.7, 0.2]])[None, None]
+    before = torch.eye(3).bool().roll(-1, dims=1).tril()[None]
+    assert torch.allclose(viz.head_shares((weights, weights), before), torch.full((2, 1), 0.75))
