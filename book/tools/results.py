@@ -33,6 +33,11 @@ def read(name: str) -> Measured | None:
     return json.loads(file.read_text("utf-8")) if file.exists() else None
 
 
+def drawn(picture: Any) -> str:
+    """A picture on the page, dressed as a chapter's output so that it looks the same on a dark one."""
+    return f'<div class="cell_output">{picture.html()}</div>'
+
+
 def missing(command: str) -> str:
     return f"*Not measured yet.* This makes the measurement: `{command}`"
 
@@ -142,7 +147,7 @@ def gutenberg() -> str:
         f"minutes, {learned['tokens_per_second']:,.0f} tokens a second."
     )
     pictures = [
-        viz.loss_curve(run["curve"], [name], title=title).html()
+        drawn(viz.loss_curve(run["curve"], [name], title=title))
         for name, title in (("mlm", "masked pieces"), ("nsp", "next sentence"))
         if name in run["curve"][0]
     ]
@@ -196,7 +201,7 @@ def classes() -> str:
         name = STARTS[start].replace("*", "")
         picture = viz.confusion_matrix(test["confusion_matrix"], list(test["classes"]), title=name)
         parts += [f"**{name}**"]
-        parts += [table(["label", "precision", "recall", "F1", "messages"], rows), picture.html()]
+        parts += [table(["label", "precision", "recall", "F1", "messages"], rows), drawn(picture)]
     return "\n\n".join(parts) or "*Not measured yet.*"
 
 
