@@ -372,7 +372,7 @@ class TestBadInput:
         def full(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("bertmini.model.checkpoint.save_file", full)
+        monkeypatch.setattr("bertmini.model.checkpoint.serialize", full)
         with pytest.raises(InputError, match="No space left on device"):
             model.save_pretrained(tmp_path)
         assert (tmp_path / "model.safetensors").read_bytes() == before

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
 from bertmini.errors import InputError
@@ -129,7 +129,7 @@ def save(model: PretrainedModel, directory: Path, dtype: torch.dtype | None = No
     architecture = "BertModel" if architecture == "Bert" else architecture
     config = {**model.config.to_dict(), "architectures": [architecture]}
     for name, write in (
-        ("model.safetensors", lambda file: save_file(weights, file, metadata={"format": "pt"})),
+        ("model.safetensors", lambda file: file.write_bytes(serialize(weights, metadata={"format": "pt"}))),
         ("config.json", lambda file: file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")),
     ):
         temporary = directory / f".{name}.tmp"
