@@ -38,7 +38,7 @@ class BertConfig:
         type_vocab_size: number of segments.
         initializer_range: standard deviation of the initial weights.
         layer_norm_eps: epsilon of every LayerNorm.
-        pad_token_id: the id whose embedding starts as zero and never learns.
+        pad_token_id: the id of padding, whose embedding starts as zero.
         classifier_dropout: dropout before a task's head; None takes `hidden_dropout_prob`.
         id2label: the task's labels by class index.
         problem_type: "single_label_classification" or "regression"; None decides by the number of labels.
