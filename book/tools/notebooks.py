@@ -13,6 +13,7 @@ import argparse
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -61,8 +62,14 @@ def gazette_version() -> Any:
     return None
 
 
+def measurements(chapter: Chapter) -> list[Path]:
+    """The files of measurements that the chapter's cells read."""
+    code = "".join(cell.source for cell in chapter.cells if cell.kind == "code")
+    return [ROOT / name for name in sorted(set(re.findall(r"benchmarks/results/\w+\.json", code)))]
+
+
 def fingerprint(chapter: Chapter, files: list[Path]) -> Fingerprint:
-    """What outputs rest on: the cells, the sources they import, the Gazette, the shipped model."""
+    """What outputs rest on: the cells, the files they import or read, the Gazette, the shipped model."""
     return {
         "cells": cells_digest(chapter),
         "sources": {
@@ -164,7 +171,7 @@ def make(chapter: Chapter, force: bool) -> str:
         return "has new text; its outputs still hold"
     start = time.perf_counter()
     files = execute(chapter, notebook)
-    notebook.metadata["bertmini"]["fingerprint"] = fingerprint(chapter, files)
+    notebook.metadata["bertmini"]["fingerprint"] = fingerprint(chapter, files + measurements(chapter))
     write(notebook, chapter.notebook)
     return f"executed in {time.perf_counter() - start:.1f} s"
 
