@@ -230,6 +230,7 @@ class Pretrain:
 
     def get_model(self, tokenizer: Any) -> Any:
         from bertmini.tasks import pretrain
+        from bertmini.tokenizer import WordPieceTokenizer
 
         seed = self.training.seed
         if not self.init:
@@ -245,6 +246,8 @@ class Pretrain:
                 f"{self.tokenizer} has {len(tokenizer)} pieces and {self.init} knows "
                 f"{model.config.vocab_size}: leave --tokenizer out to take the model's own"
             )
+        trained = WordPieceTokenizer.from_pretrained(self.init).model_max_length
+        pretrain.extend_positions(model, trained, tokenizer.model_max_length)
         return model
 
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from bertmini import BertConfig, BertForPreTraining, InputError, WordPieceTokenizer
+from bertmini import BertConfig, BertForMaskedLM, BertForPreTraining, InputError, WordPieceTokenizer
 from bertmini.data.batches import TaskData
 from bertmini.data.task_files import Example
 from bertmini.tasks import TASKS, classes_of, evaluate, finetune, load_for_task, task_options
 from bertmini.tasks.classify import answer, head, measure
-from bertmini.tasks.pretrain import MaskedWords, held_out_metrics, read_corpus
+from bertmini.tasks.pretrain import MaskedWords, extend_positions, held_out_metrics, read_corpus
 from bertmini.tasks.regress import measure as measure_scores
 
 
@@ -173,3 +173,15 @@ def test_masked_words_hide_one_whole_word_of_a_whole_document():
         whole[place.position] = words.vocabulary[place.word]
         assert tokenizer.decode(whole, skip_special_tokens=True) in texts
         assert place.log_chance <= 0
+
+
+def test_a_model_goes_on_to_longer_sequences_with_copies_of_its_positions() -> None:
+    config = BertConfig.preset("tiny", vocab_size=50, max_position_embeddings=32)
+    model = BertForMaskedLM(config)
+    before = model.bert.embeddings.position.weight.detach().clone()
+    extend_positions(model, trained=8, length=20)
+    table = model.bert.embeddings.position.weight
+    assert torch.equal(table[:8], before[:8])
+    assert torch.equal(table[8:15], before[1:8])
+    assert torch.equal(table[15:20], before[1:6])
+    assert torch.equal(table[20:], before[20:])

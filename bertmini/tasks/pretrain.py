@@ -101,6 +101,18 @@ def load_model(directory: str | Path, objective: str, seed: int, dropout: float)
     return MODELS[objective].from_pretrained(directory, **rates)
 
 
+def extend_positions(model: BertForMaskedLM, trained: int, length: int) -> None:
+    """Let the positions from `trained` to `length` begin as copies of the trained ones, but not of [CLS]'s.
+
+    What attention has learned about near neighbours then holds there from the first step, where random rows
+    would have to learn it again (Beltagy et al. 2020, arXiv 2004.05150, section 5).
+    """
+    table = model.bert.embeddings.position.weight
+    new = torch.arange(trained, length)
+    with torch.no_grad():
+        table[new] = table[1 + (new - 1) % (trained - 1)]
+
+
 def training_data(
     documents: Sequence[Document], tokenizer: Any, batch_size: int, max_length: int, objective: str, seed: int
 ) -> PretrainingData:
