@@ -70,29 +70,41 @@ def use(mine: Any, in_place_of: str | None = None) -> None:
 
 def _find(name: str) -> tuple[Any, list[tuple[Any, str]]]:
     """The package's own object of that name, and every (module, attribute) that now stands for it."""
-    for part in ("bertmini.tokenizer", "bertmini.model.bert"):  # so that their modules can be looked through
-        import_module(part)
-    modules = [
-        module
-        for key, module in list(sys.modules.items())
-        if key.split(".")[0] == "bertmini" and not key.startswith("bertmini.course") and module
-    ]
-    for module in modules:
-        candidate = vars(module).get(name)
-        replaceable = inspect.isclass(candidate) or inspect.isfunction(candidate)
-        if replaceable and _is_ours(candidate, module, name):
-            current = candidate
-            break
-    else:
+    current = _current(name)
+    if current is None:
+        for part in ("tokenizer", "model", "data", "training"):  # perhaps nobody has imported its module yet
+            package = import_module(f"bertmini.{part}")
+            for module in iter_modules(package.__path__):
+                import_module(f"{package.__name__}.{module.name}")
+        current = _current(name)
+    if current is None:
         raise InputError(f"bertmini has no class or function {name!r}: give its name with in_place_of=")
     places = [
         (module, attribute)
-        for module in modules
+        for module in _modules()
         for attribute, value in list(vars(module).items())
         if value is current
     ]
     first = next((item for item in _replaced if item[1] == name), None)
     return (first[2] if first else current), places
+
+
+def _current(name: str) -> Any:
+    """What stands under that name in the modules that are imported, or None."""
+    for module in _modules():
+        candidate = vars(module).get(name)
+        replaceable = inspect.isclass(candidate) or inspect.isfunction(candidate)
+        if replaceable and _is_ours(candidate, module, name):
+            return candidate
+    return None
+
+
+def _modules() -> list[Any]:
+    return [
+        module
+        for key, module in list(sys.modules.items())
+        if key.split(".")[0] == "bertmini" and not key.startswith("bertmini.course") and module
+    ]
 
 
 def _is_ours(candidate: Any, module: Any, name: str) -> bool:

@@ -29,6 +29,9 @@ def look(attempt) -> None:
         given = f"query {query} and keys {keys}"
         if _same(answer, unscaled) and not _same(unscaled, expected):
             raise Wrong(f"for {given} the scores are not divided by √d: expected {_rounded(expected)}")
+        if _same(answer, (k @ q / math.sqrt(len(k))).softmax(-1)) and not _same(answer, expected):
+            roots = f"divide by the root of d, the size of the query ({len(q)}), not of the length ({len(k)})"
+            raise Wrong(f"for {given} you gave {_rounded(answer)}, expected {_rounded(expected)}: {roots}")
         if _same(answer, k @ q / math.sqrt(q.numel())) and not _same(answer, expected):
             raise Wrong(f"for {given} you gave the scores; their softmax is expected: {_rounded(expected)}")
         expect_tensor(answer, expected, given)
@@ -74,6 +77,12 @@ def _compare(mine: nn.Module, theirs: nn.Module, states: Tensor, mask: Tensor | 
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise Wrong(f"forward returns a pair, context and weights; yours returned {type(answer).__name__}")
     context, weights = theirs(states, mask, True)
+    size = states.size(-1) // theirs.num_heads  # type: ignore[operator]
+    for divisor, mistake in ((states.size(-1), "by the root of hidden"), (1, "by no root")):
+        mistaken = (weights.log() * math.sqrt(size / divisor)).softmax(-1)
+        if _same(answer[1], mistaken) and not _same(mistaken, weights):
+            reason = f"each head divides by the root of its own size, hidden // num_heads = {size}"
+            raise Wrong(f"for {given} the scores are divided {mistake}: {reason}")
     expect_tensor(answer[1], weights, f"{given}: as weights,")
     expect_tensor(answer[0], context, f"{given}: as context,")
 

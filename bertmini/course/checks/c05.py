@@ -22,14 +22,16 @@ def pair_up(attempt: Callable[..., Any]) -> None:
     """`pair_up(sentences, target, cut, other, coin)`: one example for next sentence prediction."""
     a, b, c, x = ["fog", "."], ["rain", "."], ["sun", "."], ["bread", "."]
     one = "a single sentence leaves nothing for B, so B comes from elsewhere, whatever the coin says"
+    enough = "`target` is reached after {}: do not gather another"
     cases: list[tuple[tuple, tuple, str]] = [
         (([a, b], 4, 1, x, False), (a, b, 0, 2), "no coin, no change: B is what follows A"),
         (([a, b], 4, 1, x, True), (a, x, 1, 1), "the sentences that were meant for B are still unused"),
         (([a, b, c], 6, 2, x, False), (a + b, c, 0, 3), "A is the first `cut` sentences, joined in one list"),
         (([a, b, c], 6, 1, x, False), (a, b + c, 0, 3), "B is all that was gathered behind A"),
         (([a, b, c], 3, 1, x, False), (a, b, 0, 2), "stop as soon as there are `target` tokens"),
+        (([a, b, c], 4, 1, x, False), (a, b, 0, 2), enough.format("2 sentences")),
         (([a, b], 9, 1, x, False), (a, b, 0, 2), "stop also where the document ends"),
-        (([a, b], 2, 1, x, False), (a, x, 1, 1), one),
+        (([a, b], 2, 1, x, False), (a, x, 1, 1), f"{enough.format('1 sentence')}; {one}"),
         (([a], 9, 1, x, False), (a, x, 1, 1), one),
     ]
     for given, expected, why in cases:
@@ -53,6 +55,8 @@ def mask_tokens(attempt: Callable[..., Any]) -> None:
         (frame, ALL_RANDOM, [[2, 5, 3]], [[-100, 7, -100]], "5 is the only id that is not special"),
         ([[2, 7, 3], [2, 5, 3]], ALL_MASK, [[2, 4, 3], [2, 4, 3]], [[-100, 7, -100], [-100, 5, -100]],
          "every row is masked"),
+        ([[2, 3], [7, 3]], ALL_MASK, [[2, 3], [4, 3]], [[-100, -100], [7, -100]],
+         "a row with nothing maskable stays as it is, and asks nothing"),
     ]  # fmt: skip
     for rows, shares, masked, labels, why in cases:
         input_ids = torch.tensor(rows)
