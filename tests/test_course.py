@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -180,6 +182,22 @@ def test_use_refuses_code_that_stops(restored):
 
     with pytest.raises(InputError, match="cannot take the package's place: RuntimeError"):
         course.use(SelfAttention)
+
+
+def test_use_finds_a_name_whose_module_nobody_imported_yet():
+    code = """
+from bertmini import course
+
+def linear_schedule(step, steps, warmup):
+    return 0.0
+
+course.use(linear_schedule)
+from bertmini.training import schedule
+assert schedule.linear_schedule is linear_schedule
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("linear_schedule is now your linear_schedule")
 
 
 def test_use_of_an_unknown_name_says_so(restored):
