@@ -96,4 +96,4 @@ def _pool(states: Tensor, mask: Tensor) -> Tensor:
 
 def _same(answer: object, expected: Tensor) -> bool:
     same_shape = isinstance(answer, Tensor) and answer.shape == expected.shape
-    return same_shape and torch.allclose(answer.float(), expected, atol=1e-5)  # type: ignore[union-attr]
+    return same_shape and torch.allclose(answer.float(), expected, atol=1e-5)  # type: ignore[attr-defined]
