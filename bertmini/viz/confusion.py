@@ -49,7 +49,7 @@ def confusion_matrix(
         axis.set_title(title)
     wrong = counts.copy()
     np.fill_diagonal(wrong, 0)
-    true, answer = np.unravel_index(wrong.argmax(), wrong.shape)
+    true, answer = map(int, np.unravel_index(wrong.argmax(), wrong.shape))
     worst = f"{wrong[true, answer]} of {counts[true].sum()} {labels[true]} taken for {labels[answer]}"
     picture.alt = (
         f"{title or 'Confusion matrix'}: {np.trace(counts)} of {counts.sum()} right"
