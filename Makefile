@@ -59,7 +59,9 @@ colab: .venv/ready
 	rm -rf $(COLAB) $(BUILD)/wheel
 	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
 	$(RUN) -m venv $(COLAB)
-	$(COLAB)/bin/python -m pip install -qq --constraint requirements.txt torch nbval "$$(ls $(BUILD)/wheel/*.whl)[course]"
+	$(COLAB)/bin/python -m pip install -qq --constraint requirements.txt \
+		torch nbval matplotlib transformers ipywidgets $(BUILD)/wheel/*.whl
+	$(COLAB)/bin/python -m pip install -qq --no-deps $$(grep '^bertviz' requirements.txt)
 	$(COLAB)/bin/python -m pytest -q --nbval notebooks -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
 
 site: .venv/ready
