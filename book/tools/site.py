@@ -30,7 +30,7 @@ SCRIPTS = {
         "jquery/dist/jquery.min.js",
         "@jupyter-widgets/html-manager/dist/embed-amd.js",
     ],
-    # The widgets look for their icons in one of two places, as require.js had named their script by then or not.
+    # Widgets look for their icons in one of two places, as require.js had named their script by then or not.
     "@jupyter-widgets/html-manager/dist": ["@jupyter-widgets/html-manager/dist/*.woff2"],
     "@jupyter-widgets": ["@jupyter-widgets/html-manager/dist/*.woff2"],
     "mathjax": ["mathjax/es5/tex-mml-chtml.js"],
