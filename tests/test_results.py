@@ -128,7 +128,13 @@ def test_collected_runs_reach_the_page(folder, monkeypatch, tmp_path_factory):
 def test_the_side_by_side_run_reaches_the_page(folder):
     ours = {"seed": 0, "seconds": 300.0, "dev": TEST, "test": TEST}
     theirs = {"seed": 0, "seconds": 1000.0, "dev": TEST, "test": TEST}
-    measured = {"machine": MACHINE, "bertmini": [ours], "transformers": [theirs], "time_ratio": 0.3}
+    measured = {
+        "machine": MACHINE,
+        "versions": VERSIONS,
+        "bertmini": [ours],
+        "transformers": [theirs],
+    }
+    measured["time_ratio"] = 0.3
     (folder / "emotion.json").write_text(json.dumps(measured))
     text = page()
     assert "| bertmini | 1 | 300 | 75.0% | 75.0% | 0.733 |" in text

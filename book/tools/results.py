@@ -50,17 +50,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 def where(measured: Measured) -> str:
     """The machine and the versions, in a line."""
-    machine = measured["machine"]
-    versions: Measured = measured.get("versions") or machine
-    gpus = machine.get("gpus") or [machine.get("gpu")]
+    machine, versions = measured["machine"], measured["versions"]
     parts = [
-        *[gpu for gpu in gpus if gpu],
+        *machine["gpus"],
         machine["processor"],
         f"{machine['threads']} threads",
-        machine.get("capability") or machine.get("instructions"),
+        machine["capability"],
         *[f"{name} {versions[name]}" for name in ("torch", "transformers", "tokenizers") if name in versions],
     ]
-    return f"Measured on: {', '.join(part for part in parts if part)}."
+    return f"Measured on: {', '.join(parts)}."
 
 
 def percent(values: Sequence[float]) -> str:
