@@ -21,6 +21,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from bertmini.errors import InputError
+from bertmini.machine import keep_freed_memory
 
 if TYPE_CHECKING:
     from bertmini.training import Options, Run
@@ -757,6 +758,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with warnings.catch_warnings(), told_on_stderr():
             command = parse(arguments)
+            keep_freed_memory()
             command.run()
             sys.stdout.flush()
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -42,3 +43,17 @@ def git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator of a Linux program keep large blocks for the next step, where they are needed again.
+
+    Otherwise it returns each to the system, which hands out and clears new pages a moment later: a tenth of
+    the time of a step of a 6-layer model with 30,000 pieces.
+    """
+    if platform.system() != "Linux":
+        return
+    allocator = ctypes.CDLL(None)
+    if hasattr(allocator, "mallopt"):  # glibc has it, musl has not
+        allocator.mallopt(-4, 0)  # M_MMAP_MAX: no block is a mapping of its own
+        allocator.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: 2 GiB at the end of the heap stay

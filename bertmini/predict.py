@@ -115,9 +115,7 @@ class Predictor:
         device = next(self.model.parameters()).device
         paddings = {"input_ids": self.tokenizer.pad_token_id, "token_type_ids": 0, "attention_mask": 0}
         batch = {
-            name: pad([row[name] for row in rows], padding, self.model.config.max_position_embeddings).to(
-                device
-            )
+            name: pad([row[name] for row in rows], padding).to(device)
             for name, padding in paddings.items()
         }
         output = self.model(**batch)

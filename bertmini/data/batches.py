@@ -20,28 +20,23 @@ Batch = dict[str, torch.Tensor]
 OBJECTIVES = {"mlm+nsp": pair_examples, "mlm": stretch_examples}
 
 
-def pad(rows: Sequence[Sequence[int]], pad_id: int, max_length: int | None = None) -> torch.Tensor:
-    """Fill rows up to the longest, rounded up to a multiple of 8 as matrix units like it.
-
-    Returns:
-        int64 [batch, length], length at most max_length.
-    """
-    length = -(-max(map(len, rows)) // 8) * 8
-    length = min(length, max_length or length)
+def pad(rows: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
+    """Fill rows up to the longest: int64 [batch, length]."""
+    length = max(map(len, rows))
     return torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows])
 
 
 def length_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Group examples of like length, so that little of a batch is padding.
 
-    They are shuffled, sorted by length within pools of 32 batches, and cut; then the batches are shuffled.
+    They are shuffled, sorted by length within pools of 128 batches, and cut; then the batches are shuffled.
 
     Returns:
         A batch as example numbers, int64 [batch]; every example is in one.
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    pool = np.arange(len(order)) // (32 * batch_size)
+    pool = np.arange(len(order)) // (128 * batch_size)
     order = order[np.lexsort((lengths[order], pool))]
     batches = np.split(order, range(batch_size, len(order), batch_size))
     return [batches[i] for i in rng.permutation(len(batches))]
@@ -103,7 +98,7 @@ class PretrainingData:
             b = self.corpus.token_ids[pairs.b_start[row] : pairs.b_end[row]].tolist()
             ids.append(cls + a + sep + (b + sep if b else []))
             types.append([0] * (len(a) + 2) + [1] * (len(ids[-1]) - len(a) - 2))
-        input_ids = pad(ids, self.tokenizer.pad_token_id, self.max_length)  # [batch, length]
+        input_ids = pad(ids, self.tokenizer.pad_token_id)  # [batch, length]
 
         chance = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)
         masked_ids, labels = mask_tokens(
@@ -116,8 +111,8 @@ class PretrainingData:
         )
         batch = {
             "input_ids": masked_ids,
-            "token_type_ids": pad(types, 0, self.max_length),
-            "attention_mask": pad([[1] * len(row) for row in ids], 0, self.max_length),
+            "token_type_ids": pad(types, 0),
+            "attention_mask": pad([[1] * len(row) for row in ids], 0),
             "labels": labels,
         }
         if self.objective == "mlm+nsp":
@@ -176,9 +171,9 @@ class TaskData:
     def _make(self, rows: np.ndarray) -> Batch:
         ids = [self.input_ids[row] for row in rows]
         batch = {
-            "input_ids": pad(ids, self.tokenizer.pad_token_id, self.max_length),
-            "token_type_ids": pad([self.token_type_ids[row] for row in rows], 0, self.max_length),
-            "attention_mask": pad([[1] * len(row) for row in ids], 0, self.max_length),
+            "input_ids": pad(ids, self.tokenizer.pad_token_id),
+            "token_type_ids": pad([self.token_type_ids[row] for row in rows], 0),
+            "attention_mask": pad([[1] * len(row) for row in ids], 0),
         }
         return batch if self.targets is None else batch | {"labels": self.targets[torch.from_numpy(rows)]}
 

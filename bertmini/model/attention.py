@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bertmini.config import BertConfig
+from bertmini.model.dropout import drop
 
 
 def attend(
@@ -28,18 +29,19 @@ def attend(
         q, k, v: queries, keys and values, each [batch, heads, length, head_size].
         mask: bool, broadcast to [batch, heads, query, key]; True where the query may look.
         dropout: probability of dropping an attention weight.
-        return_weights: also return the weights; PyTorch's fused kernel, faster, never forms them.
+        return_weights: also return the weights. Without them PyTorch's fused kernel is used, which is faster
+            and never forms them, unless weights are dropped on a CPU: there it has no such kernel.
 
     Returns:
         The context [batch, heads, length, head_size], and the weights [batch, heads, query, key] or None.
     """
-    if not return_weights:
+    if not return_weights and (not dropout or q.device.type != "cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout), None
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.size(-1))  # [batch, heads, query, key]
     if mask is not None:
         scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1)
-    return F.dropout(weights, dropout) @ v, weights
+    return drop(weights, dropout) @ v, weights if return_weights else None
 
 
 def padding_mask(attention_mask: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from bertmini.errors import InputError
 from bertmini.hub import locate
 from bertmini.model import checkpoint
 from bertmini.model.attention import packing_mask, padding_mask
+from bertmini.model.dropout import Dropout
 from bertmini.model.embeddings import Embeddings
 from bertmini.model.encoder import Encoder
 from bertmini.model.heads import IGNORED, MaskedLMHead, Pooler, masked_lm_loss
@@ -257,7 +258,7 @@ class BertForSequenceClassification(PretrainedModel):
         super().__init__(config)
         self.bert = Bert(config)
         rate = config.classifier_dropout
-        self.dropout = nn.Dropout(config.hidden_dropout_prob if rate is None else rate)
+        self.dropout = Dropout(config.hidden_dropout_prob if rate is None else rate)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialize()
 

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from bertmini.config import BertConfig
 from bertmini.errors import InputError
 from bertmini.model.attention import SelfAttention
+from bertmini.model.dropout import Dropout
 
 
 def gelu_new(x: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class Layer(nn.Module):
         self.attention_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def forward(
         self, hidden_states: Tensor, mask: Tensor | None = None, return_weights: bool = False

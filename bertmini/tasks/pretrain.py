@@ -256,11 +256,11 @@ class MaskedWords:
         loss, right = 0.0, 0
         for start in range(0, len(self.places), batch_size):
             some = self.places[start : start + batch_size]
-            longest, padding = model.config.max_position_embeddings, model.config.pad_token_id
+            padding = model.config.pad_token_id
             output = model.bert(
-                pad([place.input_ids for place in some], padding, longest).to(device),
-                attention_mask=pad([[1] * len(place.input_ids) for place in some], 0, longest).to(device),
-                token_type_ids=pad([place.token_type_ids for place in some], 0, longest).to(device),
+                pad([place.input_ids for place in some], padding).to(device),
+                attention_mask=pad([[1] * len(place.input_ids) for place in some], 0).to(device),
+                token_type_ids=pad([place.token_type_ids for place in some], 0).to(device),
             )
             at_mask = output.last_hidden_state[range(len(some)), [place.position for place in some]]
             logits = model.mlm_head(at_mask, model.bert.embeddings.word.weight)  # [batch, vocabulary]
