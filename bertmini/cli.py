@@ -525,6 +525,45 @@ class GazetteExport:
         print(f"{self.out}: {', '.join(file.name for file in files)}")
 
 
+@dataclass(kw_only=True)
+class Cost:
+    """Say what pretraining would cost: parameters, operations, memory and time."""
+
+    preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "base"
+    """The model's size, layers x width: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024."""
+    vocab_size: Count = 30522
+    """Pieces in the vocabulary."""
+    tokens: Number = 1e9
+    """Tokens to train on, repetitions included."""
+    length: Count = 128
+    """Tokens of a row."""
+    batch_tokens: Count = 131072
+    """Tokens of an update, all GPUs together."""
+    micro_tokens: Count = 16384
+    """Tokens that a GPU works on at once."""
+    gpus: Count = 1
+    """GPUs, each with the whole model."""
+    peak: Number = 312
+    """Matrix products that one of them can do, in TFLOP/s; 312 is an A100 in bf16, by its data sheet."""
+    utilisation: Number = 0.4
+    """Share of the peak that training reaches; measure it, bertmini pretrain logs tokens a second."""
+    bandwidth: Number = 25
+    """What a GPU sends while it receives as much, in GB/s."""
+    precision: Literal["bf16", "fp16", "float32"] = "bf16"
+    """Number format of the matrix products."""
+    checkpointing: bool = False
+    """Compute the layers a second time rather than keep what they hold."""
+
+    def run(self) -> None:
+        from bertmini.config import BertConfig
+        from bertmini.cost import Plan, describe
+
+        config = BertConfig.preset(self.preset, vocab_size=self.vocab_size)
+        settings = asdict(self) | {"peak": self.peak * 1e12, "bandwidth": self.bandwidth * 1e9}
+        del settings["preset"], settings["vocab_size"]
+        print("\n".join(describe(Plan(config, **settings))))
+
+
 COMMANDS: dict[str, Any] = {
     "train-tokenizer": TrainTokenizer,
     "pretrain": Pretrain,
@@ -535,6 +574,7 @@ COMMANDS: dict[str, Any] = {
     "fill": Fill,
     "distill": Distill,
     "gazette export": GazetteExport,
+    "cost": Cost,
 }
 
 
