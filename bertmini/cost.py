@@ -1,8 +1,7 @@
 """What a model costs before it is trained: parameters, operations, memory, time.
 
-Counted from the shapes, as chapter 04 counts parameters by hand. An operation is one multiplication or one
-addition in a matrix product (a FLOP); the rest of a step is counted in bytes moved, since it waits for memory and
-not for arithmetic.
+Counted from the shapes, as chapter 04 counts parameters by hand. An operation (FLOP) is one multiplication or
+one addition in a matrix product. Whatever else a step does is in the share of the peak that it reaches.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def parameters(config: BertConfig, *, nsp: bool = True) -> dict[str, int]:
 def flops(config: BertConfig, length: int, *, nsp: bool = True, masked: float = MASKED) -> dict[str, float]:
     """Operations of one forward pass, a token, by part.
 
-    A backward pass takes twice as many: one product gives the gradient of the inputs, one that of the weights.
+    A backward pass takes twice as many: one product for the gradient of the inputs, one for the weights'.
 
     Args:
         length: tokens of a row. Every token looks at every other, so attention grows with it.
@@ -74,8 +73,7 @@ def activation_bytes(
         tokens: of a batch, padding included.
         length: tokens of a row.
         precision: of the matrix products. The residual stream, LayerNorm and losses stay in float32.
-        fused: attention never forms its table of weights. A CPU has such a kernel for training without dropout
-            only.
+        fused: attention never forms its table of weights; a CPU cannot do so in training with dropout.
         checkpointing: keep each layer's input alone, and compute the rest again when its turn comes.
         masked: share of the tokens that are predicted.
     """
@@ -83,8 +81,8 @@ def activation_bytes(
         raise InputError(f"precision is {precision!r}; expected one of {', '.join(BYTES)}")
     small, hidden, inner = BYTES[precision], config.hidden_size, config.intermediate_size
     coins = 4 if config.hidden_dropout_prob else 0  # dropout keeps its coins
-    # In the products' format: the input, q, k, v, the context (mixed precision casts the input for each of q, k
-    # and v); in float32: the sums before both LayerNorms. Attention weights: softmax, coins, product.
+    # In the products' format: the input, q, k, v, the context (mixed precision casts the input for each of
+    # q, k and v); in float32: the sums before both LayerNorms. Attention weights: softmax, coins, product.
     casts = 0 if small == 4 else 2
     layer = {
         "attention": hidden * (small * (5 + casts) + 4) + hidden * min(coins, small),
@@ -148,8 +146,8 @@ class Plan:
             raise InputError(f"cost: length is {self.length}; the position table has {rows} rows")
         if self.batch_tokens < self.gpus * self.length:
             raise InputError(
-                f"cost: {self.batch_tokens} tokens an update are less than a row of {self.length} for each of "
-                f"{self.gpus} GPUs; take fewer GPUs, or more tokens an update"
+                f"cost: {self.batch_tokens} tokens an update are less than a row of {self.length} for each "
+                f"of {self.gpus} GPUs; take fewer GPUs, or more tokens an update"
             )
 
     @property
@@ -204,8 +202,8 @@ def describe(plan: Plan) -> list[str]:
         f"training        {plan.flops_per_token * plan.tokens:10.3g} FLOP   {plan.tokens:.3g} tokens, "
         f"{plan.tokens / plan.batch_tokens:,.0f} updates",
         f"memory          {sum(memory.values()) / 2**30:10.2f} GiB    each GPU: {in_parts(memory, 2**30)}",
-        f"an update       {plan.step_seconds:10.3g} s      gradients travel for {share:.0%} of the time of the "
-        "arithmetic, partly beside it",
+        f"an update       {plan.step_seconds:10.3g} s      gradients travel for {share:.0%} of the "
+        "arithmetic's time, partly beside it",
         f"speed           {plan.batch_tokens / plan.step_seconds:10,.0f} tokens/s",
         f"time            {duration(plan.seconds)}, {plan.gpus * plan.seconds / 3600:,.1f} GPU hours",
     ]

@@ -50,13 +50,13 @@ def test_operations_are_those_that_torch_counts():
         sum(output.losses.values()).backward()
     told = ROWS * LENGTH * sum(flops(SMALL, LENGTH, masked=TARGETS / LENGTH).values())
     assert forward == pytest.approx(told, rel=1e-6)
-    # The embeddings need no gradient of their input, so the backward pass of the first layer is whole as well.
+    # The embeddings want a gradient, so that the first layer's backward pass is whole as well.
     assert counter.get_total_flops() == pytest.approx(3 * told, rel=1e-6)
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
-@pytest.mark.parametrize("hidden, inner, heads", [(64, 192, 2), (128, 512, 8)])
+@pytest.mark.parametrize(("hidden", "inner", "heads"), [(64, 192, 2), (128, 512, 8)])
 def test_activations_are_those_that_autograd_keeps(precision, dropout, hidden, inner, heads):
     config = SMALL.replace(
         hidden_size=hidden, intermediate_size=inner, num_attention_heads=heads,
