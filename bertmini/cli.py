@@ -21,12 +21,11 @@ import tyro
 from tyro.conf import Positional, arg
 
 from bertmini.errors import InputError
+from bertmini.hub import shipped
 from bertmini.machine import keep_freed_memory
 
 if TYPE_CHECKING:
     from bertmini.training import Options, Run
-
-SHIPPED = Path(__file__).parent / "pretrained" / "gazette-mini"
 
 
 def unset(metavar: str) -> Any:
@@ -665,15 +664,6 @@ def pretraining_options(training: PretrainingTraining, **defaults: Any) -> Optio
     if training.steps is None and training.minutes is None:
         settings["steps"] = 1000
     return Options(**settings)
-
-
-def shipped() -> str:
-    """The small pretrained model of the package."""
-    if not SHIPPED.exists():
-        raise InputError(
-            f"{SHIPPED} does not exist: this installation lacks the small model; name one with --model"
-        )
-    return str(SHIPPED)
 
 
 def report(out: str, metrics: dict[str, Any]) -> None:
