@@ -503,6 +503,37 @@ class Fill:
 
 
 @dataclass(kw_only=True)
+class Embed:
+    """Turn texts into vectors, a row for each text, in order: bertmini embed < texts.txt > vectors.npy"""
+
+    text: Positional[Texts] = ()
+    """The texts. Without them: the lines of standard input. A pair has a tab in between, or is written
+    {"text": …, "pair": …}."""
+    model: MaybeDirectory = None
+    """The model. Without it: the one that bertmini ships."""
+    format: Literal["npy", "parquet"] = "npy"
+    """npy: a NumPy array [texts, hidden] of float32. parquet: a table with text, pair and embedding."""
+    batch_size: Count = 32
+    """Texts in a batch."""
+
+    def run(self) -> None:
+        from bertmini.embed import Embedder, write_npy, write_parquet
+
+        if sys.stdout.isatty():
+            raise InputError(f"vectors are not for a terminal: send them to a file, > vectors.{self.format}")
+        embedder = Embedder.from_pretrained(self.model or shipped(), self.batch_size)
+        width, rows = (
+            embedder.model.config.hidden_size,
+            embedder.stream(map(text_or_pair, texts_of(self.text))),
+        )
+        if self.format == "npy":
+            number = write_npy((vector for _, vector in rows), width, sys.stdout.buffer)
+        else:
+            number = write_parquet(rows, width, sys.stdout.buffer)
+        print(f"{number} texts, {width} numbers each", file=sys.stderr)
+
+
+@dataclass(kw_only=True)
 class GazetteExport:
     """Write a task of the embedded corpus, or the corpus itself, as the files that people have."""
 
@@ -571,6 +602,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "fill": Fill,
+    "embed": Embed,
     "distill": Distill,
     "gazette export": GazetteExport,
     "cost": Cost,
