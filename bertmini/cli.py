@@ -21,12 +21,11 @@ import tyro
 from tyro.conf import Positional, arg
 
 from bertmini.errors import InputError
+from bertmini.hub import shipped
 from bertmini.machine import keep_freed_memory
 
 if TYPE_CHECKING:
     from bertmini.training import Options, Run
-
-SHIPPED = Path(__file__).parent / "pretrained" / "gazette-mini"
 
 
 def unset(metavar: str) -> Any:
@@ -504,6 +503,37 @@ class Fill:
 
 
 @dataclass(kw_only=True)
+class Embed:
+    """Turn texts into vectors, a row for each text, in order: bertmini embed < texts.txt > vectors.npy"""
+
+    text: Positional[Texts] = ()
+    """The texts. Without them: the lines of standard input. A pair has a tab in between, or is written
+    {"text": …, "pair": …}."""
+    model: MaybeDirectory = None
+    """The model. Without it: the one that bertmini ships."""
+    format: Literal["npy", "parquet"] = "npy"
+    """npy: a NumPy array [texts, hidden] of float32. parquet: a table with text, pair and embedding."""
+    batch_size: Count = 32
+    """Texts in a batch."""
+
+    def run(self) -> None:
+        from bertmini.embed import Embedder, write_npy, write_parquet
+
+        if sys.stdout.isatty():
+            raise InputError(f"vectors are not for a terminal: send them to a file, > vectors.{self.format}")
+        embedder = Embedder.from_pretrained(self.model or shipped(), self.batch_size)
+        width, rows = (
+            embedder.model.config.hidden_size,
+            embedder.stream(map(text_or_pair, texts_of(self.text))),
+        )
+        if self.format == "npy":
+            number = write_npy((vector for _, vector in rows), width, sys.stdout.buffer)
+        else:
+            number = write_parquet(rows, width, sys.stdout.buffer)
+        print(f"{number} texts, {width} numbers each", file=sys.stderr)
+
+
+@dataclass(kw_only=True)
 class GazetteExport:
     """Write a task of the embedded corpus, or the corpus itself, as the files that people have."""
 
@@ -525,6 +555,45 @@ class GazetteExport:
         print(f"{self.out}: {', '.join(file.name for file in files)}")
 
 
+@dataclass(kw_only=True)
+class Cost:
+    """Say what pretraining would cost: parameters, operations, memory and time."""
+
+    preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "base"
+    """The model's size, layers x width: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024."""
+    vocab_size: Count = 30522
+    """Pieces in the vocabulary."""
+    tokens: Number = 1e9
+    """Tokens to train on, repetitions included."""
+    length: Count = 128
+    """Tokens of a row."""
+    batch_tokens: Count = 131072
+    """Tokens of an update, all GPUs together."""
+    micro_tokens: Count = 16384
+    """Tokens that a GPU works on at once."""
+    gpus: Count = 1
+    """GPUs, each with the whole model."""
+    peak: Number = 312
+    """Matrix products that one of them can do, in TFLOP/s; 312 is an A100 in bf16, by its data sheet."""
+    utilisation: Number = 0.4
+    """Share of the peak that training reaches; measure it, bertmini pretrain logs tokens a second."""
+    bandwidth: Number = 25
+    """What a GPU sends while it receives as much, in GB/s."""
+    precision: Literal["bf16", "fp16", "float32"] = "bf16"
+    """Number format of the matrix products."""
+    checkpointing: bool = False
+    """Compute the layers a second time rather than keep what they hold."""
+
+    def run(self) -> None:
+        from bertmini.config import BertConfig
+        from bertmini.cost import Plan, describe
+
+        config = BertConfig.preset(self.preset, vocab_size=self.vocab_size)
+        settings = asdict(self) | {"peak": self.peak * 1e12, "bandwidth": self.bandwidth * 1e9}
+        del settings["preset"], settings["vocab_size"]
+        print("\n".join(describe(Plan(config, **settings))))
+
+
 COMMANDS: dict[str, Any] = {
     "train-tokenizer": TrainTokenizer,
     "pretrain": Pretrain,
@@ -533,8 +602,10 @@ COMMANDS: dict[str, Any] = {
     "evaluate": Evaluate,
     "predict": Predict,
     "fill": Fill,
+    "embed": Embed,
     "distill": Distill,
     "gazette export": GazetteExport,
+    "cost": Cost,
 }
 
 
@@ -625,15 +696,6 @@ def pretraining_options(training: PretrainingTraining, **defaults: Any) -> Optio
     if training.steps is None and training.minutes is None:
         settings["steps"] = 1000
     return Options(**settings)
-
-
-def shipped() -> str:
-    """The small pretrained model of the package."""
-    if not SHIPPED.exists():
-        raise InputError(
-            f"{SHIPPED} does not exist: this installation lacks the small model; name one with --model"
-        )
-    return str(SHIPPED)
 
 
 def report(out: str, metrics: dict[str, Any]) -> None:

@@ -7,6 +7,19 @@ from pathlib import Path
 
 from bertmini.errors import InputError
 
+SHIPPED = Path(__file__).parent / "pretrained" / "gazette-mini"
+
+
+def shipped() -> str:
+    """The directory of the small pretrained model that comes with the package.
+
+    Raises:
+        InputError: when the package was installed without it.
+    """
+    if not (SHIPPED / "config.json").is_file():
+        raise InputError(f"no model at {SHIPPED}: reinstall bertmini, or name another directory or hub id")
+    return str(SHIPPED)
+
 
 def locate(directory: str | Path) -> Path:
     """The directory itself, or the local copy of a hub repository of that name."""

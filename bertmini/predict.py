@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ MODELS: dict[str, Any] = {
 }
 WINDOW = 16  # batches that are read ahead and sorted by length
 
+Features = dict[str, list[int]]
 Text = str | tuple[str, str] | dict[str, str] | Example
 
 
@@ -90,17 +91,11 @@ class Predictor:
 
     def stream(self, inputs: Iterator[Text]) -> Iterator[dict[str, Any]]:
         """Answers in order, holding a window of texts at a time."""
-        while window := [as_example(text) for text in islice(inputs, WINDOW * self.batch_size)]:
-            rows = [self.features(example) for example in window]
-            order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
-            answers: list[dict[str, Any]] = [{}] * len(rows)
-            for start in range(0, len(order), self.batch_size):
-                chosen = order[start : start + self.batch_size]
-                for i, answer in zip(chosen, self.answer_batch([rows[i] for i in chosen]), strict=True):
-                    answers[i] = {"text": window[i].text, **answer} if self.fills else answer
-            yield from answers
+        examples = map(as_example, inputs)
+        for example, answer in by_length(examples, self.features, self.answer_batch, self.batch_size):
+            yield {"text": example.text, **answer} if self.fills else answer
 
-    def features(self, example: Example) -> dict[str, list[int]]:
+    def features(self, example: Example) -> Features:
         # A cut text may have lost its mask, so that only other tasks cut.
         cut = {} if self.fills else {"truncation": True, "max_length": self.max_length}
         features = self.tokenizer(example.text, example.pair, **cut)
@@ -111,13 +106,8 @@ class Predictor:
         return features
 
     @torch.inference_mode()
-    def answer_batch(self, rows: list[dict[str, list[int]]]) -> Iterator[dict[str, Any]]:
-        device = next(self.model.parameters()).device
-        paddings = {"input_ids": self.tokenizer.pad_token_id, "token_type_ids": 0, "attention_mask": 0}
-        batch = {
-            name: pad([row[name] for row in rows], padding).to(device)
-            for name, padding in paddings.items()
-        }
+    def answer_batch(self, rows: list[Features]) -> Iterator[dict[str, Any]]:
+        batch = padded(rows, self.tokenizer.pad_token_id, next(self.model.parameters()).device)
         output = self.model(**batch)
         if self.fills:
             for ids, logits in zip(batch["input_ids"], output.prediction_logits, strict=True):
@@ -136,6 +126,36 @@ class Predictor:
             ]
             for row, of_row in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
+
+
+def by_length(
+    inputs: Iterator[Example],
+    features: Callable[[Example], Features],
+    answer_batch: Callable[[list[Features]], Iterable[Any]],
+    batch_size: int,
+) -> Iterator[tuple[Example, Any]]:
+    """Each input with its answer, in order; batches are of like length within a window that is read ahead.
+
+    Args:
+        inputs: of any number, read as far as is needed.
+        features: gives the rows of ids for an input.
+        answer_batch: gives an answer for each of some rows.
+    """
+    while window := list(islice(inputs, WINDOW * batch_size)):
+        rows = [features(example) for example in window]
+        order = sorted(range(len(rows)), key=lambda i: len(rows[i]["input_ids"]))
+        answers: list[Any] = [None] * len(rows)
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            for i, answer in zip(chosen, answer_batch([rows[i] for i in chosen]), strict=True):
+                answers[i] = answer
+        yield from zip(window, answers, strict=True)
+
+
+def padded(rows: list[Features], pad_token_id: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Rows as a batch, int64 [batch, length] each."""
+    paddings = {"input_ids": pad_token_id, "token_type_ids": 0, "attention_mask": 0}
+    return {name: pad([row[name] for row in rows], padding).to(device) for name, padding in paddings.items()}
 
 
 def as_example(text: Text) -> Example:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 import transformers
 
 from bertmini import BertForPreTraining, Gazette, Predictor, WordPieceTokenizer
+from bertmini.hub import SHIPPED
 from bertmini.tasks.pretrain import held_out_metrics, read_part
-
-SHIPPED = Path(__file__).parents[1] / "bertmini" / "pretrained" / "gazette-mini"
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ METRICS = {"dev": TEST | {"accuracy": 0.625}, "test": TEST, "seconds": 90.0, "to
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
-    monkeypatch.setattr(results, "SHIPPED", tmp_path / "metrics.json")
+    monkeypatch.setattr(results, "METRICS", tmp_path / "metrics.json")
     return tmp_path
 
 

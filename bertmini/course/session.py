@@ -7,13 +7,12 @@ import os
 import random
 import sys
 import warnings
-from importlib.resources import files
 from importlib.util import find_spec
 
 import numpy as np
 import torch
 
-from bertmini.errors import InputError
+from bertmini.hub import shipped
 
 _claims: list[str] = []
 
@@ -75,14 +74,7 @@ def pretrained() -> str:
         InputError: when the package was installed without its small model.
     """
     chosen = getattr(sys.modules.get("__main__"), "MODEL", None) or os.environ.get("MODEL")
-    if chosen:
-        return str(chosen)
-    shipped = files("bertmini") / "pretrained" / "gazette-mini"
-    if not (shipped / "config.json").is_file():
-        raise InputError(
-            f"no model at {shipped}: reinstall bertmini, or set MODEL to a directory or a hub id"
-        )
-    return str(shipped)
+    return str(chosen) if chosen else shipped()
 
 
 def on_gpu() -> bool:

@@ -55,11 +55,7 @@ def head_view(
     Raises:
         InputError: when tokens and weights do not match or would not fit on a page.
     """
-    attentions, tokens = _prepare(attentions, tokens)
-    bertviz = optional("bertviz")
-    html = bertviz.head_view(attentions, tokens, pair_start, layer=layer, html_action="return").data
-    alt = _alt("Head view", attentions, tokens)
-    return View(_fixed(html), alt)
+    return _view("head_view", attentions, tokens, pair_start, layer=layer)
 
 
 def model_view(attentions: Sequence[Tensor], tokens: Sequence[str], pair_start: int | None = None) -> View:
@@ -74,10 +70,19 @@ def model_view(attentions: Sequence[Tensor], tokens: Sequence[str], pair_start: 
     Raises:
         InputError: when tokens and weights do not match or would not fit on a page.
     """
+    return _view("model_view", attentions, tokens, pair_start, display_mode="light")
+
+
+def _view(
+    name: str, attentions: Sequence[Tensor], tokens: Sequence[str], pair_start: int | None, **how: Any
+) -> View:
     attentions, tokens = _prepare(attentions, tokens)
-    bertviz = optional("bertviz")
-    html = bertviz.model_view(attentions, tokens, pair_start, display_mode="light", html_action="return").data
-    alt = _alt("Model view", attentions, tokens)
+    html = getattr(optional("bertviz"), name)(
+        attentions, tokens, pair_start, html_action="return", **how
+    ).data
+    layers, heads = len(attentions), attentions[0].size(1)
+    counts = f"{layers} layer{'s' * (layers > 1)} and {heads} head{'s' * (heads > 1)}"
+    alt = f"{name.replace('_', ' ').capitalize()} of {counts} over: {' '.join(tokens)}"
     return View(_fixed(html), alt)
 
 
@@ -100,12 +105,6 @@ def _prepare(attentions: Sequence[Tensor], tokens: Sequence[str]) -> tuple[list[
             f"show a shorter text or fewer layers"
         )
     return cut, kept
-
-
-def _alt(name: str, attentions: Sequence[Tensor], tokens: Sequence[str]) -> str:
-    layers, heads = len(attentions), attentions[0].size(1)
-    counts = f"{layers} layer{'s' * (layers > 1)} and {heads} head{'s' * (heads > 1)}"
-    return f"{name} of {counts} over: {' '.join(tokens)}"
 
 
 def _fixed(html: str) -> str:

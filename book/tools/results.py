@@ -14,10 +14,11 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-from book.tools.project import PACKAGE, ROOT
+from bertmini.hub import SHIPPED
+from book.tools.project import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
-SHIPPED = PACKAGE / "pretrained" / "gazette-mini" / "metrics.json"
+METRICS = SHIPPED / "metrics.json"
 PAGE = "book/results"
 PLACE = re.compile(r"^<!-- results: (\w+) -->$", re.MULTILINE)
 STARTS = {
@@ -227,9 +228,9 @@ def emotion() -> str:
 
 
 def gazette() -> str:
-    if not SHIPPED.exists():
+    if not METRICS.exists():
         return "*Not measured yet.* The model that bertmini ships brings its own measurement, `metrics.json`."
-    dev = json.loads(SHIPPED.read_text("utf-8"))["dev"]
+    dev = json.loads(METRICS.read_text("utf-8"))["dev"]
     if "word_loss" not in dev:
         return "*Not measured yet.* The shipped model's `metrics.json` does not hold the limit."
     rows = [

@@ -10,8 +10,7 @@ from pathlib import Path
 import torch
 
 from bertmini import BertForPreTraining
-
-SHIPPED = Path(__file__).parents[2] / "bertmini" / "pretrained" / "gazette-mini"
+from bertmini.hub import SHIPPED
 
 
 def ship(short: Path, full: Path) -> None:

@@ -1,0 +1,106 @@
+"""A vector for each text: the mean of its tokens' hidden states, of length 1 (Reimers & Gurevych 2019)."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from bertmini.data.task_files import Example
+from bertmini.hub import locate
+from bertmini.model.bert import Bert
+from bertmini.predict import Features, Text, as_example, by_length, padded
+from bertmini.tokenizer import WordPieceTokenizer
+
+
+class Embedder:
+    """Turns texts into vectors whose dot product is the cosine of the angle between them.
+
+    Raw BERT's are poor at meaning (chapter 07); those of a model that was trained for it are not.
+
+    Args:
+        model: the encoder.
+        tokenizer: the model's; longer texts are cut.
+        batch_size: texts a batch.
+    """
+
+    def __init__(self, model: Bert, tokenizer: WordPieceTokenizer, batch_size: int = 32) -> None:
+        self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
+        self.max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, batch_size: int = 32) -> Embedder:
+        """The embedder of a directory or a hub id, whatever head its model has.
+
+        Raises:
+            InputError: there is no model.
+        """
+        directory = locate(directory)
+        model = Bert.from_pretrained(directory)
+        return cls(model, WordPieceTokenizer.from_pretrained(directory), batch_size)
+
+    def __call__(self, texts: str | list[Text]) -> np.ndarray:
+        """Vectors of texts: float32 [texts, hidden]; of a single text, [hidden]."""
+        if isinstance(texts, str):
+            return next(self.stream([texts]))[1]
+        vectors = [vector for _, vector in self.stream(texts)]
+        return np.stack(vectors) if vectors else np.empty((0, self.model.config.hidden_size), np.float32)
+
+    def stream(self, texts: Iterable[Text]) -> Iterator[tuple[Example, np.ndarray]]:
+        """Each text with its vector, float32 [hidden], in order, holding a window of texts at a time."""
+        return by_length(map(as_example, texts), self.features, self.embed_batch, self.batch_size)
+
+    def features(self, example: Example) -> Features:
+        return self.tokenizer(example.text, example.pair, truncation=True, max_length=self.max_length)
+
+    @torch.inference_mode()
+    def embed_batch(self, rows: list[Features]) -> np.ndarray:
+        batch = padded(rows, self.tokenizer.pad_token_id, next(self.model.parameters()).device)
+        states = self.model(**batch).last_hidden_state.float()  # [batch, length, hidden]
+        real = batch["attention_mask"][:, :, None]
+        return F.normalize((states * real).sum(1) / real.sum(1), dim=-1).cpu().numpy()
+
+
+def write_npy(vectors: Iterable[np.ndarray], width: int, file: BinaryIO) -> int:
+    """Write vectors, float32 [width], as a NumPy array [texts, width]; returns the number of texts.
+
+    The file's first bytes tell how many there are, so they wait on disk and not in memory.
+    """
+    number = 0
+    with tempfile.TemporaryFile() as waiting:
+        for vector in vectors:
+            waiting.write(vector.astype("<f4").tobytes())
+            number += 1
+        header = {"descr": "<f4", "fortran_order": False, "shape": (number, width)}
+        np.lib.format.write_array_header_1_0(file, header)
+        waiting.seek(0)
+        shutil.copyfileobj(waiting, file)
+    return number
+
+
+def write_parquet(rows: Iterable[tuple[Example, np.ndarray]], width: int, file: BinaryIO) -> int:
+    """Write a Parquet table with the columns text, pair and embedding; returns the number of texts."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    embedding = pa.list_(pa.float32(), width)
+    schema = pa.schema([("text", pa.string()), ("pair", pa.string()), ("embedding", embedding)])
+    number, rows = 0, iter(rows)
+    with pq.ParquetWriter(file, schema) as writer:
+        while some := list(islice(rows, 1024)):
+            vectors = np.stack([vector for _, vector in some])
+            columns = [
+                pa.array([example.text for example, _ in some], pa.string()),
+                pa.array([example.pair for example, _ in some], pa.string()),
+                pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width),
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            number += len(some)
+    return number

@@ -1,0 +1,88 @@
+"""Embeddings: equal to the mean that transformers users write, in order, of constant memory."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+import transformers
+
+from bertmini.cli import main
+from bertmini.data.task_files import Example
+from bertmini.embed import Embedder, write_npy, write_parquet
+from bertmini.hub import SHIPPED
+
+TEXTS = [
+    "The harbour is open.",
+    "It rained.",
+    "The captain sold nine barrels of salt to a stranger from the north.",
+]
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Embedder:
+    return Embedder.from_pretrained(SHIPPED, batch_size=2)
+
+
+def test_vectors_are_the_means_that_transformers_gives(embedder):
+    model = transformers.AutoModel.from_pretrained(SHIPPED, dtype=torch.float32).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(SHIPPED)
+    for text, vector in zip(TEXTS, embedder(TEXTS), strict=True):
+        with torch.no_grad():
+            states = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0]
+        expected = torch.nn.functional.normalize(states.mean(0), dim=-1)
+        np.testing.assert_allclose(vector, expected.numpy(), atol=1e-5)
+        assert np.linalg.norm(vector) == pytest.approx(1, abs=1e-5)
+
+
+def test_one_text_none_and_pairs(embedder):
+    np.testing.assert_allclose(embedder(TEXTS[0]), embedder(TEXTS)[0], atol=1e-6)
+    assert embedder([]).shape == (0, embedder.model.config.hidden_size)
+    pair = embedder([Example("It rained.", "The harbour is open.")])
+    assert not np.allclose(pair[0], embedder("It rained."), atol=1e-3)
+
+
+def test_a_stream_is_read_a_window_at_a_time(embedder):
+    taken = itertools.count()
+    stream = embedder.stream(f"day {i}" for i in taken)
+    assert next(stream)[0].text == "day 0"
+    assert next(taken) <= 16 * embedder.batch_size + 1
+
+
+def test_files(embedder, tmp_path):
+    vectors = embedder(TEXTS)
+    npy = io.BytesIO()
+    assert write_npy(iter(vectors), vectors.shape[1], npy) == 3
+    np.testing.assert_array_equal(np.load(io.BytesIO(npy.getvalue())), vectors)
+    many = [(Example(f"text {i}", None if i % 2 else "pair"), vectors[i % 3]) for i in range(2500)]
+    with open(tmp_path / "vectors.parquet", "wb") as file:
+        assert write_parquet(iter(many), vectors.shape[1], file) == 2500
+    table = pq.read_table(tmp_path / "vectors.parquet")
+    assert table.column("text").to_pylist() == [example.text for example, _ in many]
+    assert table.column("pair").to_pylist() == [example.pair for example, _ in many]
+    found = np.array(table.column("embedding").to_pylist(), dtype=np.float32)
+    np.testing.assert_array_equal(found, np.stack([vector for _, vector in many]))
+    empty = io.BytesIO()
+    assert write_npy([], 4, empty) == 0
+    assert np.load(io.BytesIO(empty.getvalue())).shape == (0, 4)
+
+
+def test_command(embedder):
+    command = [sys.executable, "-m", "bertmini.cli", "embed"]
+    done = subprocess.run(command, input="\n".join(TEXTS).encode(), capture_output=True, check=True)
+    np.testing.assert_allclose(np.load(io.BytesIO(done.stdout)), embedder(TEXTS), atol=1e-6)
+    assert done.stderr.decode().strip() == f"3 texts, {embedder.model.config.hidden_size} numbers each"
+    again = subprocess.run([*command, *TEXTS, "--format", "parquet"], capture_output=True, check=True)
+    assert pq.read_table(io.BytesIO(again.stdout)).column("text").to_pylist() == TEXTS
+
+
+def test_a_terminal_gets_no_vectors(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main(["embed", "a text"]) == 2
+    assert "> vectors.npy" in capsys.readouterr().err
