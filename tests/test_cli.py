@@ -158,6 +158,8 @@ def test_control_c_is_one_line_and_exit_code_130(small_corpus, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "bertmini.cli", *command.split(), "--steps=9999", "--checkpoint-every=2"],
         stderr=subprocess.PIPE, text=True,
+        # A shell that starts its jobs in the background has them, and their children, ignore Control-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     deadline = time.monotonic() + 60
     while not list((tmp_path / "run").glob("checkpoints/step-*")) and time.monotonic() < deadline:
