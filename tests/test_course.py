@@ -200,6 +200,28 @@ assert schedule.linear_schedule is linear_schedule
     assert done.stdout.startswith("linear_schedule is now your linear_schedule")
 
 
+def test_use_puts_a_readers_loss_inside_the_triple_loss(restored):
+    from bertmini import BertConfig, BertForSequenceClassification
+    from bertmini.compress import distill
+
+    def my_soft_target_loss(student_logits, teacher_logits, temperature):
+        log_s = (student_logits / temperature).log_softmax(-1)
+        log_t = (teacher_logits / temperature).log_softmax(-1)
+        calls.append(temperature)
+        return temperature**2 * (log_t.exp() * (log_t - log_s)).sum(-1).mean()
+
+    calls: list[float] = []
+    course.use(my_soft_target_loss)
+    calls.clear()
+    config = BertConfig(
+        vocab_size=9, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    teacher, student = BertForSequenceClassification(config), BertForSequenceClassification(config)
+    batch = {"input_ids": torch.tensor([[1, 2]]), "labels": torch.tensor([0])}
+    distill.distillation_loss(teacher, temperature=3.0)(student, batch)
+    assert calls == [3.0]
+
+
 def test_use_of_an_unknown_name_says_so(restored):
     def telepathy(x):
         return x

@@ -90,11 +90,11 @@ def tokenizer() -> str:
     ]
     return "\n\n".join([
         table(
-            ["words a second", "bertmini", "transformers", "ratio"],
+            ["words a second", "bertmini", "transformers", "speed, bertmini / transformers"],
             [["Python, lists of ids", python, "", ""], *rows],
         ),
         "Training a vocabulary on the same text, in seconds, beside the `tokenizers` library:",
-        table(["pieces", "bertmini", "tokenizers", "ratio"], training),
+        table(["pieces", "bertmini", "tokenizers", "time, bertmini / tokenizers"], training),
         where(measured),
     ])  # fmt: skip
 
