@@ -76,15 +76,12 @@ notebooks: .venv/ready
 claims: .venv/ready
 	$(RUN) -m book.tools.claims
 
-# Short sequences first, then whole documents, as BERT itself was trained: attention over few places is learned
-# sooner. The Gazette never repeats itself, so it needs no dropout.
+# The Gazette never repeats itself, so it needs no dropout.
 model: .venv/ready
-	rm -rf $(BUILD)/model && mkdir -p $(BUILD)/model
-	$(BIN)/bertmini pretrain --documents 60000 --dropout 0 --learning-rate 1e-3 --max-length 64 --steps 5000 \
-		--evaluate-every 1000 --out $(BUILD)/model/short
-	$(BIN)/bertmini pretrain --init $(BUILD)/model/short --documents 60000 --dropout 0 --learning-rate 5e-4 \
-		--max-length 256 --batch-size 16 --steps 1000 --evaluate-every 500 --out $(BUILD)/model/full
-	$(RUN) -m book.tools.ship_model $(BUILD)/model/short $(BUILD)/model/full
+	rm -rf $(BUILD)/model
+	$(BIN)/bertmini pretrain --documents 60000 --dropout 0 --batch-size 16 --steps 5000 --evaluate-every 1000 \
+		--out $(BUILD)/model
+	$(RUN) -m book.tools.ship_model $(BUILD)/model
 
 serve: book
 	$(RUN) -m http.server 8000 --bind 127.0.0.1 --directory $(BUILD)/html

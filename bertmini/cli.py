@@ -33,6 +33,7 @@ def unset(metavar: str) -> Any:
     return arg(metavar=metavar, help_behavior_hint="")
 
 
+LEARNING_RATES = {"tiny": 1e-3, "mini": 1e-3, "small": 5e-4, "medium": 5e-4, "base": 1e-4, "large": 1e-4}
 Corpus = Annotated[tuple[str, ...], arg(metavar="gazette|PATH…|hf:NAME")]
 TaskFiles = Annotated[str, arg(metavar="gazette/NAME|DIR|hf:NAME")]
 Directory = Annotated[str, arg(metavar="DIR")]
@@ -106,6 +107,9 @@ class Training:
 
 @dataclass(kw_only=True)
 class PretrainingTraining(Training):
+    learning_rate: Annotated[float | None, unset("X")] = None  # type: ignore[assignment]
+    """The highest learning rate. Without it: 0.001 for tiny and mini, 0.0005 for small and medium, 0.0001 for
+    larger ones and with --init."""
     steps: MaybeCount = None
     """Updates of the weights. Without it, and without --minutes: 1000."""
     minutes: Annotated[float | None, unset("M")] = None
@@ -190,6 +194,9 @@ class Pretrain:
     """A model to go on from, to adapt it to a domain, say. Without it: random weights of --preset."""
     dropout: Number = 0.1
     """Share of features and attention weights dropped in training; text that is never repeated needs none."""
+    short_share: Annotated[float | None, unset("X")] = None
+    """Share of the steps on rows of 32 tokens, where neighbours are learned sooner. Without it: 0.4, and 0
+    with --init."""
     resume: bool = False
     """Continue the interrupted run in --out, with the options that it began with."""
     training: PretrainingTraining = field(default_factory=PretrainingTraining)
@@ -200,7 +207,8 @@ class Pretrain:
 
         if not self.resume:
             refuse_existing(self.out)
-        options = pretraining_options(self.training)
+        rate = 1e-4 if self.init else LEARNING_RATES[self.preset]
+        options = pretraining_options(self.training, learning_rate=rate)
         documents, held_out = self.reading.read(self.data, self.training.held_out)
         tokenizer = self.get_tokenizer(documents)
         tokenizer.model_max_length = self.training.max_length or (256 if self.is_gazette else 128)
@@ -210,7 +218,8 @@ class Pretrain:
         model = self.get_model(tokenizer)
         with run_directory(self, options) as run:
             tokenizer.save_pretrained(self.out)
-            metrics = pretrain.pretrain(model, options, batches, evaluate or None, run)
+            short = self.short_share if self.short_share is not None else 0.0 if self.init else 0.4
+            metrics = pretrain.pretrain(model, options, batches, evaluate or None, run, short_share=short)
             run.finish(metrics, model, tokenizer)
         report(self.out, metrics)
 

@@ -121,6 +121,8 @@ def test_pretraining_goes_on_from_a_model_with_its_tokenizer(pretrained, small_c
     out = tmp_path / "run"
     assert main(f"pretrain --data {small_corpus} --init {pretrained} --out {out} --steps 1".split()) == 0
     assert (out / "vocab.txt").read_bytes() == (pretrained / "vocab.txt").read_bytes()
+    new, gone_on = (json.loads((run / "run.json").read_text())["training"] for run in (pretrained, out))
+    assert (new["learning_rate"], gone_on["learning_rate"]) == (1e-3, 1e-4)
 
 
 def test_an_interrupted_run_names_its_checkpoint_and_continues_to_the_same_bits(

@@ -11,8 +11,16 @@ from bertmini.data.batches import TaskData
 from bertmini.data.task_files import Example
 from bertmini.tasks import TASKS, classes_of, evaluate, finetune, load_for_task, task_options
 from bertmini.tasks.classify import answer, head, measure
-from bertmini.tasks.pretrain import MaskedWords, extend_positions, held_out_metrics, read_corpus
+from bertmini.tasks.pretrain import (
+    MaskedWords,
+    extend_positions,
+    held_out_metrics,
+    pretrain,
+    read_corpus,
+    training_data,
+)
 from bertmini.tasks.regress import measure as measure_scores
+from bertmini.training import Options, Run
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +181,82 @@ def test_masked_words_hide_one_whole_word_of_a_whole_document():
         whole[place.position] = words.vocabulary[place.word]
         assert tokenizer.decode(whole, skip_special_tokens=True) in texts
         assert place.log_chance <= 0
+
+
+@pytest.fixture
+def voyage(tokenizer):
+    """Batches of 4 rows of 64 tokens, and a fresh model for them."""
+    generator = torch.Generator().manual_seed(0)
+    pieces = [piece for piece in tokenizer.vocab if not piece.startswith("[")]
+    draws = torch.randint(len(pieces), (20, 12, 9), generator=generator).tolist()
+    documents = [[" ".join(pieces[i] for i in sentence) for sentence in draw] for draw in draws]
+
+    def model() -> BertForPreTraining:
+        torch.manual_seed(0)
+        return BertForPreTraining(BertConfig.preset("tiny", vocab_size=len(tokenizer)))
+
+    return training_data(documents, tokenizer, 4, 64, "mlm+nsp", seed=0), model
+
+
+def test_pretraining_begins_with_as_many_tokens_in_short_rows(voyage) -> None:
+    data, model = voyage
+    shapes = []
+
+    def loss(model, batch):
+        shapes.append(batch["input_ids"].shape)
+        return model(**batch)
+
+    options = Options(steps=5, accumulation=2)
+    pretrain(model(), options, data, loss=loss, short_share=0.4)
+    assert all(shape[0] == 8 and shape[1] <= 32 for shape in shapes[:4])
+    assert all(shape[0] <= 4 for shape in shapes[4:])
+    assert max(shape[1] for shape in shapes[4:]) > 32
+    assert len(shapes) == 10
+
+
+def test_long_rows_begin_with_copies_of_the_positions_that_have_learned(voyage) -> None:
+    data, model = voyage
+    ship, seen = model(), []
+
+    def loss(model, batch):
+        seen.append(model.bert.embeddings.position.weight.detach().clone())
+        return model(**batch)
+
+    pretrain(ship, Options(steps=4, learning_rate=1e-2), data, loss=loss, short_share=0.5)
+    copied = [torch.equal(table[32:63], table[1:32]) for table in seen]
+    assert copied == [True, True, True, False]
+
+
+@pytest.mark.parametrize("checkpoint_every", [1, 2, 3])
+def test_a_run_resumes_exactly_before_at_and_after_the_change_of_length(
+    voyage, tmp_path, checkpoint_every
+) -> None:
+    data, model = voyage
+    options = Options(steps=6, checkpoint_every=checkpoint_every, learning_rate=1e-2)
+    whole = model()
+    pretrain(whole, options, data, short_share=1 / 3)
+    calls = []
+
+    def fails_in_step_4(model, batch):
+        calls.append(batch)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return model(**batch)
+
+    run = Run.create(tmp_path / "run", options)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(model(), options, data, run=run, loss=fails_in_step_4, short_share=1 / 3)
+    continued = model()
+    pretrain(continued, options, data, run=Run.resume(tmp_path / "run"), short_share=1 / 3)
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, continued.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_of_short_rows_outside_its_range_is_refused(voyage, share) -> None:
+    data, model = voyage
+    with pytest.raises(InputError, match=r"short_share is .*; it must be in \[0, 1\)"):
+        pretrain(model(), Options(steps=2), data, short_share=share)
 
 
 def test_a_model_goes_on_to_longer_sequences_with_copies_of_its_positions() -> None:

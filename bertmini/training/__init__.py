@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertmini.training.evaluate import evaluate_pretraining
-from bertmini.training.loop import train
+from bertmini.training.loop import settle, train
 from bertmini.training.optimizer import adamw, parameter_groups
 from bertmini.training.options import History, Options, Progress
 from bertmini.training.run import Run
@@ -11,5 +11,5 @@ from bertmini.training.schedule import linear_schedule
 
 __all__ = [
     "History", "Options", "Progress", "Run", "adamw", "evaluate_pretraining", "linear_schedule",
-    "parameter_groups", "train",
+    "parameter_groups", "settle", "train",
 ]  # fmt: skip

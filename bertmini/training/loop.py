@@ -56,18 +56,11 @@ def train(
     Raises:
         InputError: the loss is no longer a number, a metric is unknown, a checkpoint cannot be written.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loss = loss or (lambda model, batch: model(**batch))
     torch.manual_seed(options.seed)
-    model.to(device).train()
-    options = run.options if run and run.saved() else options
-    if options.precision == "auto":
-        options = replace(options, precision=best_precision(device))
-    if options.steps is None:
-        options = replace(options, steps=steps_in_time(model, batch_at, options, loss))
-    if run:  # what was decided here holds when the run continues elsewhere
-        run.options = options
-    steps = options.steps or 0
+    options = settle(model, batch_at, options, run=run, loss=loss)
+    device, steps = next(model.parameters()).device, options.steps or 0
+    model.train()
     optimizer = adamw(model, options.learning_rate, options.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     at, best = run.restore(model, optimizer, scaler) if run else (Progress(), None)
@@ -112,6 +105,31 @@ def train(
         load_tensors(model, best, "the best weights")
     model.eval()
     return history
+
+
+def settle(
+    model: nn.Module,
+    batch_at: Callable[[int], Batch],
+    options: Options,
+    *,
+    run: Run | None = None,
+    loss: Callable[[nn.Module, Batch], Any] | None = None,
+) -> Options:
+    """Decides what the options leave open, precision and steps, and moves the model to where it trains.
+
+    Takes what `train` takes, which begins with it. What a run decided holds when it continues elsewhere.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device).train()
+    options = run.options if run and run.saved() else options
+    if options.precision == "auto":
+        options = replace(options, precision=best_precision(device))
+    if options.steps is None:
+        loss = loss or (lambda model, batch: model(**batch))
+        options = replace(options, steps=steps_in_time(model, batch_at, options, loss))
+    if run:
+        run.options = options
+    return options
 
 
 def update(

@@ -1,8 +1,7 @@
-"""The model that the package ships, from the two runs of `make model`: weights in half precision, one log."""
+"""The model that the package ships, from the run of `make model`: weights in half precision, with the log."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -12,26 +11,17 @@ import torch
 from bertmini import BertForPreTraining
 from bertmini.hub import SHIPPED
 
+BESIDE = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "metrics.json", "run.json", "log.jsonl")
 
-def ship(short: Path, full: Path) -> None:
-    """Write the shipped model.
 
-    Args:
-        short: the run on short sequences.
-        full: the run that went on from it, on sequences as long as a document.
-    """
+def ship(run: Path) -> None:
+    """Write the shipped model from a run directory."""
     shutil.rmtree(SHIPPED, ignore_errors=True)
-    model = BertForPreTraining.from_pretrained(full)
+    model = BertForPreTraining.from_pretrained(run)
     model.save_pretrained(SHIPPED, dtype=torch.float16)
-    for name in ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "metrics.json"):
-        shutil.copy(full / name, SHIPPED)
-    runs = [json.loads((run / "run.json").read_text(encoding="utf-8")) for run in (short, full)]
-    text = json.dumps({"short": runs[0], "full": runs[1]}, indent=2)
-    (SHIPPED / "run.json").write_text(text + "\n", encoding="utf-8")
-    lines, more = ([json.loads(line) for line in (run / "log.jsonl").open()] for run in (short, full))
-    lines += [line | {"step": runs[0]["training"]["steps"] + line["step"]} for line in more]
-    (SHIPPED / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    for name in BESIDE:
+        shutil.copy(run / name, SHIPPED)
 
 
 if __name__ == "__main__":
-    ship(Path(sys.argv[1]), Path(sys.argv[2]))
+    ship(Path(sys.argv[1]))
