@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+
 import pytest
 
 pytest.importorskip("jupytext", reason="the book's tools are not installed")
 
 from book.tools.chapter import Chapter
-from book.tools.execution import CellFailure, execute
+from book.tools.execution import CellFailure, execute, run_cells
 from book.tools.notebooks import cells_digest, lowered
 from book.tools.package_source import definition
 
@@ -115,3 +118,17 @@ def test_execution_refuses_what_would_not_come_again(tmp_path, source, words):
     with pytest.raises(CellFailure, match=words) as failure:
         execute(made, lowered(made))
     assert "42_try.md:1" in str(failure.value)
+
+
+@pytest.mark.parametrize("ending", ["", "\n1 / 0"])
+def test_a_notebook_leaves_no_kernel_behind(tmp_path, ending):
+    path = tmp_path / "42_try.md"
+    kernel = tmp_path / "kernel"
+    path.write_text(
+        HEAD + cell(f"import os, pathlib\npathlib.Path({str(kernel)!r}).write_text(str(os.getpid())){ending}")
+    )
+    made = Chapter(path)
+    with pytest.raises(CellFailure) if ending else contextlib.nullcontext():
+        run_cells(made, lowered(made))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(kernel.read_text()), 0)

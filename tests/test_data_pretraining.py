@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from types import SimpleNamespace
 
@@ -177,18 +176,6 @@ def test_one_document_or_no_room_is_refused():
         stretch_examples(corpus, 2, 0, 0)
     with pytest.raises(InputError, match="objective is 'nsp'"):
         PretrainingData(corpus, NumberTokenizer(), 2, 16, 0, objective="nsp")
-
-
-def test_a_million_tokens_are_paired_in_a_second():
-    corpus = numbered_corpus([[25] * 100] * 36)
-    corpus = Corpus(
-        np.tile(corpus.token_ids, 12),
-        np.arange(0, 12 * 90_000 + 1, 25, dtype=np.int32),
-        np.arange(0, 12 * 3600 + 1, 100, dtype=np.int32),
-    )
-    start = time.perf_counter()
-    pair_examples(corpus, 128, 0, 0)
-    assert time.perf_counter() - start < len(corpus) / 1e6
 
 
 @settings(max_examples=40, deadline=None)

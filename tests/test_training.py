@@ -195,10 +195,19 @@ def test_a_loss_that_is_no_number_ends_training_before_it_reaches_the_weights():
     assert all(tensor.isfinite().all() for tensor in model.parameters())
 
 
-def test_minutes_become_steps_that_take_about_as_long():
-    history = train(pretraining_model(), batch_at, Options(minutes=0.03, log_every=1, precision="float32"))
-    assert history.progress.step > 10
-    assert history.progress.seconds < 2 * 0.03 * 60
+def test_minutes_become_steps_that_take_as_long(monkeypatch):
+    """By a clock on which every batch takes a hundredth of a second."""
+    now = 0.0
+
+    def slow_batch(step):
+        nonlocal now
+        now += 0.01
+        return batch_at(step)
+
+    monkeypatch.setattr("bertmini.training.loop.time.perf_counter", lambda: now)
+    history = train(pretraining_model(), slow_batch, Options(minutes=0.02, log_every=1, precision="float32"))
+    assert 0.9 * 1.2 < history.progress.seconds < now <= 1.2 + 0.01
+    assert history.progress.step == round(history.progress.seconds / 0.01)
     assert history.lines[-1]["learning_rate"] < history.lines[len(history.lines) // 2]["learning_rate"]
 
 

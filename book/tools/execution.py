@@ -70,7 +70,7 @@ def run_cells(chapter: Chapter, notebook: NotebookNode, timeout: int = 600) -> N
         resources={"metadata": {"path": str(NOTEBOOKS)}},
     )
     NOTEBOOKS.mkdir(exist_ok=True)
-    with client.setup_kernel():
+    with client.setup_kernel(cleanup_kc=True):  # a manager that is given keeps its kernel alive otherwise
         for position, cell in enumerate(notebook.cells):
             try:
                 client.execute_cell(cell, position)
