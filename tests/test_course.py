@@ -101,6 +101,17 @@ def test_claims_are_printed_listed_and_asserted(capsys):
         course.claim("stones swim", False)
 
 
+def test_a_claim_about_the_books_model_does_not_stop_another(monkeypatch, capsys):
+    monkeypatch.setenv("MODEL", "some/model")
+    course.setup()
+    course.claim("it knows the town", False)
+    course.found()
+    assert said(capsys).splitlines()[-2:] == [
+        "✗ not with this model: it knows the town",
+        "nothing claimed yet: run the cells above first",
+    ]
+
+
 def test_setup_makes_a_run_repeatable_and_quiet():
     with warnings.catch_warnings(record=True) as heard:
         course.setup(seed=3)

@@ -36,10 +36,10 @@ def exercise(number: str) -> Callable[[Callable[[Any], None]], Callable[[Any], N
 
 
 def run(attempt: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call the reader's code; an answer of None or `...` means that there is nothing to check yet."""
+    """Call the reader's code; an answer of None, or with a `...` in it, means that nothing is to be checked yet."""
     answer = attempt(*args, **kwargs)
     parts = answer if isinstance(answer, tuple) else (answer,)
-    if any(part is None or part is ... for part in parts):
+    if answer is None or any(part is ... for part in parts):
         raise NotAttempted
     return answer
 

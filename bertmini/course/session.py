@@ -42,6 +42,9 @@ def setup(seed: int = 0) -> None:
 def claim(words: str, condition: object) -> None:
     """State what was found, and stop the notebook where it is not so.
 
+    The book's claims are about the small model that comes with it. With a model of your own the notebook goes
+    on, and says which of them do not hold for it.
+
     Args:
         words: the finding as a sentence, without a number that differs from one machine to the next.
         condition: true when the finding holds, asserted with a margin by the one who writes it.
@@ -49,6 +52,9 @@ def claim(words: str, condition: object) -> None:
         AssertionError: with the words, when the condition is false.
     """
     if not bool(condition):
+        if chosen_model():
+            print(f"✗ not with this model: {words}")
+            return
         raise AssertionError(f"this does not hold here: {words}")
     if words not in _claims:
         _claims.append(words)
@@ -73,8 +79,13 @@ def pretrained() -> str:
     Raises:
         InputError: when the package was installed without its small model.
     """
+    return chosen_model() or shipped()
+
+
+def chosen_model() -> str | None:
+    """The model that the reader named, if any."""
     chosen = getattr(sys.modules.get("__main__"), "MODEL", None) or os.environ.get("MODEL")
-    return str(chosen) if chosen else shipped()
+    return str(chosen) if chosen else None
 
 
 def on_gpu() -> bool:

@@ -54,12 +54,28 @@ def layer(attempt) -> None:
     for name, mask in (("no mask", None), ("a left-to-right mask", left_to_right_mask(4))):
         given = f"random parameters and hidden_states, {name}"
         _compare(mine, theirs, torch.randn(2, 4, 8), mask, given)
+    _dropout(mine.train(), theirs)
+
+
+def _dropout(mine: nn.Module, theirs: Any) -> None:
+    """With a dropout that drops everything only the residuals and the norms are left."""
+    for module in mine.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 1.0
+    states = torch.randn(1, 2, 8)
+    if not _same(run(mine, states)[0], theirs.feed_forward_norm(theirs.attention_norm(states))):
+        raise Wrong(
+            "in training, with a dropout that drops everything, each norm should get the residual alone: "
+            "apply self.dropout to what each of the two sublayers gives, before it is added"
+        )
 
 
 def _compare(mine: nn.Module, theirs: Any, states: Tensor, mask: Tensor | None, given: str) -> None:
     answer = run(mine, states, mask, True)
     if not isinstance(answer, tuple) or len(answer) != 2:
         raise Wrong(f"forward returns a pair, hidden states and weights; yours gave {type(answer).__name__}")
+    if answer[1] is None:
+        raise Wrong("the weights are None: pass mask and return_weights on to self.attention")
     expected, weights = theirs(states, mask, True)
     for name, variant in _mistakes(theirs, states, mask).items():
         if _same(answer[0], variant) and not _same(variant, expected):
