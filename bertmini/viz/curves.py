@@ -17,6 +17,7 @@ def loss_curve(
     names: Iterable[str] | None = None,
     limit: float | None = None,
     baseline: float | None = None,
+    baseline_name: str = "without learning",
     ylabel: str = "loss (nats)",
     title: str | None = None,
 ) -> Picture:
@@ -26,7 +27,8 @@ def loss_curve(
         log: a `log.jsonl`, a run directory that holds one, or its rows as mappings with "step" and numbers.
         names: the values to draw; by default every one whose name is or ends in "loss" or "mlm" or "nsp".
         limit: the best possible value; the last value's distance to it is written beside the curve.
-        baseline: the value that needs no learning.
+        baseline: the value that needs no learning, or little.
+        baseline_name: what that is, written on its line.
         ylabel: the values' name and unit.
         title: above the picture.
     Returns:
@@ -55,19 +57,23 @@ def loss_curve(
     if baseline is not None:
         axis.axhline(baseline, color=INK, linewidth=1, linestyle=":")
         axis.annotate(
-            f"without learning {baseline:.2f}", (steps[0], baseline), color=INK, va="bottom", fontsize=9
+            f"{baseline_name} {baseline:.2f}", (steps[0], baseline), color=INK, va="bottom", fontsize=9
         )
-        parts.append(f"without learning it is {baseline:.2f}")
+        parts.append(f"{baseline_name}: {baseline:.2f}")
     if limit is not None:
         axis.axhline(limit, color=INK, linewidth=1.4)
-        axis.annotate(f"limit {limit:.2f}", (steps[0], limit), color=INK, va="bottom", fontsize=9)
         # The distance belongs to the first line: the limit is one objective's.
         first = [row[names[0]] for row in rows if row.get(names[0]) is not None][-1]
-        axis.annotate(
-            "", (steps[-1], limit), (steps[-1], first), arrowprops={"arrowstyle": "<->", "color": INK}
-        )
-        label = f"{first - limit:.2f} above \nthe limit "
-        axis.annotate(label, (steps[-1], (first + limit) / 2), ha="right", va="center", fontsize=9, color=INK)
+        label = f"limit {limit:.2f}"
+        if first - limit > 0.2 * (axis.get_ylim()[1] - limit):
+            arrow = {"arrowstyle": "<->", "color": INK}
+            axis.annotate("", (steps[-1], limit), (steps[-1], first), arrowprops=arrow)
+            middle = (steps[-1], (first + limit) / 2)
+            above = f"{first - limit:.2f} above \nthe limit "
+            axis.annotate(above, middle, ha="right", va="center", fontsize=9, color=INK)
+        else:  # no room for an arrow
+            label += f", {first - limit:.2f} below {names[0]}"
+        axis.annotate(label, (steps[0], limit), color=INK, va="bottom", fontsize=9)
         parts.append(f"the limit is {limit:.2f}, {first - limit:.2f} away")
     axis.set_xlabel("step")
     axis.set_ylabel(ylabel)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
@@ -15,15 +17,20 @@ from bertmini.training import linear_schedule as package_schedule
 
 @exercise("06.1")
 def schedule(attempt) -> None:
-    """`my_schedule(step, steps, warmup)`: a linear rise, then a linear fall."""
-    cases = [(0, 1, 0), (0, 2, 0), (1, 2, 0), (0, 2, 1), (0, 4, 2), (1, 4, 2), (2, 4, 2), (3, 4, 2)]
+    """`cosine_schedule(step, steps, warmup)`: a linear rise, then a fall along half a cosine."""
+    cases = [(0, 1, 0), (0, 2, 0), (1, 2, 0), (0, 2, 1), (0, 4, 2), (1, 4, 2), (2, 4, 2), (3, 4, 2), (7, 10, 4)]
     for step, steps, warmup in cases:
-        answer, expected = run(attempt, step, steps, warmup), package_schedule(step, steps, warmup)
+        linear = package_schedule(step, steps, warmup)
+        share = (step - warmup) / (steps - warmup)
+        expected = linear if step < warmup else 0.5 * (1 + math.cos(math.pi * share))
+        answer = run(attempt, step, steps, warmup)
         given = f"step {step} of {steps} with a warm-up of {warmup}"
         if not isinstance(answer, (int, float)):
             raise Wrong(f"for {given} your answer is {type(answer).__name__}, a number was expected")
         if answer == 0:
             raise Wrong(f"for {given} you gave 0, and the batch changes nothing; expected {expected:g}")
+        if abs(answer - linear) < 1e-6 < abs(linear - expected):
+            raise Wrong(f"for {given} you gave {answer:.4g}: that is the line; on the cosine it is {expected:.4g}")
         if abs(answer - expected) > 1e-6:
             raise Wrong(f"for {given} you gave {answer:.4g}, expected {expected:.4g}")
 

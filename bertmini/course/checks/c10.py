@@ -33,9 +33,11 @@ def macro_f1(attempt: Callable[..., Any]) -> None:
         except (TypeError, ValueError):
             raise Wrong(f"macro_f1 returns a number; yours returned {type(answer).__name__}") from None
         if not abs(number - expected) < 1e-5:
-            accuracy = (confusion.trace() / confusion.sum()).item()
-            if abs(number - accuracy) < 1e-5:
-                why = "that is the accuracy; F1 of each label first, then their mean"
+            # On small tables other wrong answers come out as the accuracy, too.
+            largest = torch.tensor(cases[-1][0])
+            accuracy = (largest.trace() / largest.sum()).item()
+            if abs(float(run(attempt, largest)) - accuracy) < 1e-5:
+                why = "yours is the accuracy; F1 of each label first, then their mean"
             raise Wrong(f"for confusion {rows} you gave {number:.4f}, expected {expected:.4f}: {why}")
 
 
