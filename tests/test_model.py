@@ -369,12 +369,12 @@ class TestBadInput:
         model.save_pretrained(tmp_path)
         before = (tmp_path / "model.safetensors").read_bytes()
 
-        def full(*_: object, **__: object) -> None:
+        def full(descriptor: int) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("bertmini.model.checkpoint.serialize", full)
-        with pytest.raises(InputError, match="No space left on device"):
-            model.save_pretrained(tmp_path)
+        monkeypatch.setattr("bertmini.files.os.fsync", full)
+        with pytest.raises(InputError, match=r"model\.safetensors: cannot be written \(No space left"):
+            Bert(small_config()).save_pretrained(tmp_path)
         assert (tmp_path / "model.safetensors").read_bytes() == before
         assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 

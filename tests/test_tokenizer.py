@@ -187,3 +187,25 @@ def test_saved_settings_are_readable_json(tmp_path, tokenizer):
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
     assert config["do_lower_case"] is True
     assert config["mask_token"] == "[MASK]"
+
+
+def test_a_full_disk_leaves_the_old_vocabulary(tmp_path, monkeypatch):
+    WordPieceTokenizer(VOCAB).save_pretrained(tmp_path)
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bertmini.files.os.fsync", full)
+    told = refusal(lambda: WordPieceTokenizer([*VOCAB, "new"]).save_pretrained(tmp_path))
+    assert told == (
+        f"{tmp_path / 'vocab.txt'}: cannot be written (No space left on device); "
+        "make room, or name another place"
+    )
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    told = refusal(lambda: WordPieceTokenizer(VOCAB).save_pretrained(tmp_path / "file"))
+    assert str(tmp_path / "file") in told

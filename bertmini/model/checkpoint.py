@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from bertmini.errors import InputError
+from bertmini.files import write
 
 if TYPE_CHECKING:
     from bertmini.model.bert import PretrainedModel
@@ -119,8 +119,7 @@ def refuse_untied(stored: dict[str, Tensor], directory: Path) -> None:
 
 
 def save(model: PretrainedModel, directory: Path, dtype: torch.dtype | None = None) -> None:
-    """Write `config.json` and `model.safetensors`, each under a temporary name first."""
-    directory.mkdir(parents=True, exist_ok=True)
+    """Write `config.json` and `model.safetensors`."""
     weights = {
         transformers_name(name): tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
         for name, tensor in model.state_dict().items()
@@ -128,14 +127,5 @@ def save(model: PretrainedModel, directory: Path, dtype: torch.dtype | None = No
     architecture = type(model).__name__
     architecture = "BertModel" if architecture == "Bert" else architecture
     config = {**model.config.to_dict(), "architectures": [architecture]}
-    for name, write in (
-        ("model.safetensors", lambda file: file.write_bytes(serialize(weights, metadata={"format": "pt"}))),
-        ("config.json", lambda file: file.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")),
-    ):
-        temporary = directory / f".{name}.tmp"
-        try:
-            write(temporary)
-            os.replace(temporary, directory / name)
-        except (OSError, SafetensorError) as error:
-            temporary.unlink(missing_ok=True)
-            raise InputError(f"{directory / name} could not be written ({error}): free some space") from None
+    write(directory / "model.safetensors", serialize(weights, metadata={"format": "pt"}))
+    write(directory / "config.json", (json.dumps(config, indent=2) + "\n").encode())

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from bertmini.errors import InputError
+from bertmini.files import write
 from bertmini.hub import locate
 from bertmini.tokenizer.normalize import Normalizer
 from bertmini.tokenizer.train import train_wordpiece
@@ -148,8 +149,6 @@ class WordPieceTokenizer:
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write vocab.txt, tokenizer_config.json and tokenizer.json, which transformers reads as well."""
-        directory = Path(directory)
-        directory.mkdir(parents=True, exist_ok=True)
         config = {
             "tokenizer_class": "BertTokenizer",
             "do_lower_case": self.lowercase,
@@ -158,9 +157,12 @@ class WordPieceTokenizer:
             "model_max_length": self.model_max_length,
             **{f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS},
         }
-        (directory / "vocab.txt").write_text("\n".join(self.pieces) + "\n", encoding="utf-8", newline="\n")
-        (directory / "tokenizer_config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
-        self.to_rust().save(str(directory / "tokenizer.json"))
+        for name, text in (
+            ("vocab.txt", "\n".join(self.pieces) + "\n"),
+            ("tokenizer_config.json", json.dumps(config, indent=2)),
+            ("tokenizer.json", self.to_rust().to_str(pretty=True)),
+        ):
+            write(Path(directory) / name, text.encode())
 
     def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text without [CLS] and [SEP]: the fast way through a corpus."""
