@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from bertmini.errors import InputError
+from bertmini.files import read_json
 
 # Layers, hidden size, heads: tiny to medium as in Turc et al. 2019 (arXiv 1908.08962), base and large as in
 # Devlin et al. 2018. The feed-forward network is four times as wide as the hidden states.
@@ -18,6 +18,23 @@ PRESETS = {
     "medium": (8, 512, 8),
     "base": (12, 768, 12),
     "large": (24, 1024, 16),
+}
+
+# Fields of transformers' that make another model, and the value that makes BERT.
+FIXED = {
+    "model_type": "bert",
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+}
+
+KINDS: dict[str, Any] = {  # of the fields of BertConfig
+    "int": int,
+    "float": int | float,
+    "float | None": int | float | None,
+    "str": str,
+    "str | None": str | None,
+    "dict[int, str] | None": dict | None,
 }
 
 
@@ -45,7 +62,7 @@ class BertConfig:
         extra: fields of a loaded `config.json` that bertmini does not use, kept for saving.
 
     Raises:
-        InputError: when the sizes do not fit together.
+        InputError: when a value is of another kind or out of range, or the sizes do not fit together.
     """
 
     vocab_size: int = 30522
@@ -67,6 +84,10 @@ class BertConfig:
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            check_field(each.name, getattr(self, each.name), str(each.type))
+        if self.id2label and list(self.id2label) != list(range(len(self.id2label))):
+            raise InputError(f"id2label numbers its labels {list(self.id2label)!r:.60}; expected 0, 1, …")
         if self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
@@ -104,19 +125,18 @@ class BertConfig:
     @classmethod
     def load(cls, file: str | Path) -> BertConfig:
         """Read a `config.json`, keeping the fields that bertmini does not know in `extra`."""
-        try:
-            values = json.loads(Path(file).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise InputError(f"{file} does not exist: a model directory holds a config.json") from None
-        except ValueError as error:
-            raise InputError(f"{file} is not JSON ({error}): was it written to the end?") from None
-        if values.get("model_type", "bert") != "bert":
-            raise InputError(f"{file}: model_type is {values['model_type']!r}, and bertmini reads 'bert'")
+        values = read_json(Path(file))
+        for name, expected in FIXED.items():
+            if (found := values.get(name) or expected) != expected:
+                raise InputError(f"{file}: {name} is {found!r}, and bertmini reads {expected!r}")
         known = {f.name for f in fields(cls)} - {"extra"}
-        if values.get("id2label"):
-            values["id2label"] = {int(index): label for index, label in values["id2label"].items()}
         extra = {name: value for name, value in values.items() if name not in known}
-        return cls(**{name: value for name, value in values.items() if name in known}, extra=extra)
+        try:
+            if values.get("id2label"):
+                values["id2label"] = by_index(values["id2label"])
+            return cls(**{name: value for name, value in values.items() if name in known}, extra=extra)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The content of `config.json`."""
@@ -125,3 +145,21 @@ class BertConfig:
         if self.id2label:
             values["label2id"] = {label: index for index, label in self.id2label.items()}
         return {name: value for name, value in values.items() if value is not None}
+
+
+def check_field(name: str, value: Any, kind: str) -> None:
+    if not isinstance(value, KINDS.get(kind, object)):
+        raise InputError(f"{name} is {value!r:.60}; expected {kind}")
+    smallest = 0 if name in ("num_hidden_layers", "pad_token_id") else 1
+    if kind == "int" and value < smallest:
+        raise InputError(f"{name} is {value}; expected {smallest} or more")
+    if "dropout" in name and value is not None and not 0 <= value <= 1:
+        raise InputError(f"{name} is {value}; expected a probability, from 0 to 1")
+
+
+def by_index(labels: Any) -> dict[int, str]:
+    """JSON's names are strings and in any order."""
+    try:
+        return dict(sorted((int(index), label) for index, label in labels.items()))
+    except (AttributeError, ValueError):
+        raise InputError(f"id2label is {labels!r:.60}; expected a label for each number from 0") from None

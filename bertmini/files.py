@@ -1,12 +1,37 @@
-"""Files that are there whole, or not at all."""
+"""Files: read with an explanation where they are not what they should be, and written whole or not at all."""
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bertmini.errors import InputError
+
+
+def read_text(path: Path) -> str:
+    """What a UTF-8 file holds; an InputError where it is not there or is none."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist; expected it in the directory of a model") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 at byte {error.start}; was it written to the end?") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object that a JSON file holds; an InputError where it holds none."""
+    try:
+        value = json.loads(read_text(path))
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}:{error.lineno}: not JSON ({error.msg}); was it written to the end?"
+        ) from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds {str(value)[:60]}; expected a JSON object, in braces")
+    return value
 
 
 def write(path: Path, data: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,23 @@ def test_a_classifier_starts_from_an_encoder_and_names_what_is_new(tmp_path) -> 
     assert torch.equal(classifier.bert.pooler.dense.weight, trunk.pooler.dense.weight)
 
 
+def test_labels_go_by_their_number_in_whatever_order_the_file_has_them(tmp_path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"id2label": {"10": "k", "0": "a", "2": "c", "1": "b", '
+                    '"3": "d", "4": "e", "5": "f", "6": "g", "7": "h", "8": "i", "9": "j"}}')  # fmt: skip
+    assert "".join(BertConfig.load(file).id2label.values()) == "abcdefghijk"
+
+
+def test_files_that_name_each_position_are_read(tmp_path) -> None:
+    Bert(small_config()).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    weights["embeddings.position_ids"] = torch.arange(40)[
+        None
+    ]  # as in checkpoints of transformers before 4.31
+    save_file(weights, tmp_path / "model.safetensors")
+    assert Bert.from_pretrained(tmp_path).fresh == ()
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_have_whole_heads(name) -> None:
     config = BertConfig.preset(name)
@@ -340,6 +358,11 @@ class TestBadInput:
         Bert(small_config()).save_pretrained(tmp_path)
         with pytest.raises(InputError, match=r"lacks encoder\.layer\.2\."):
             Bert.from_pretrained(tmp_path, num_hidden_layers=3)
+
+    def test_a_layer_that_the_configuration_does_not_ask_for(self, tmp_path) -> None:
+        Bert(small_config()).save_pretrained(tmp_path)
+        with pytest.raises(InputError, match=r"holds encoder\.layer\.1\..*different models"):
+            Bert.from_pretrained(tmp_path, num_hidden_layers=1)
 
     def test_pickled_content(self, tmp_path) -> None:
         model = Bert(small_config())
@@ -378,6 +401,14 @@ class TestBadInput:
         assert (tmp_path / "model.safetensors").read_bytes() == before
         assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 
+    def test_an_index_of_several_files_that_is_none(self, tmp_path) -> None:
+        Bert(small_config()).save_pretrained(tmp_path)
+        index = tmp_path / "model.safetensors.index.json"
+        for content, words in (("{", "not JSON"), ("[]", "JSON object"), ("{}", "no weight_map")):
+            index.write_text(content)
+            with pytest.raises(InputError, match=rf"^{re.escape(str(index))}:.*{words}"):
+                Bert.from_pretrained(tmp_path)
+
     def test_nothing_there(self, tmp_path) -> None:
         with pytest.raises(InputError, match="does not exist"):
             Bert.from_pretrained(tmp_path)
@@ -394,3 +425,34 @@ class TestBadInput:
         (tmp_path / "config.json").write_text('{"model_type": "t5"}')
         with pytest.raises(InputError, match="model_type is 't5'"):
             Bert.from_pretrained(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [
+            ([], "expected a JSON object"),
+            ({"num_attention_heads": 0}, "num_attention_heads is 0; expected 1 or more"),
+            ({"num_hidden_layers": -1}, "num_hidden_layers is -1; expected 0 or more"),
+            ({"vocab_size": "600"}, "vocab_size is '600'; expected int"),
+            ({"hidden_size": None}, "hidden_size is None; expected int"),
+            ({"hidden_dropout_prob": 7}, "hidden_dropout_prob is 7; expected a probability"),
+            ({"hidden_act": ["gelu"]}, r"hidden_act is \['gelu'\]; expected str"),
+            ({"id2label": {"a": "joy"}}, "id2label is {'a': 'joy'}; expected a label for each number"),
+            ({"id2label": ["joy"]}, r"id2label is \['joy'\]; expected a label for each number"),
+            ({"id2label": {"0": "joy", "2": "fear"}}, r"id2label numbers its labels \[0, 2\]"),
+        ],
+    )
+    def test_a_config_file_of_another_kind(self, content, words, tmp_path) -> None:
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(content))
+        with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .*{words}"):
+            BertConfig.load(file)
+
+    @pytest.mark.parametrize(
+        "field",
+        [{"position_embedding_type": "relative_key"}, {"is_decoder": True}, {"add_cross_attention": True}],
+    )
+    def test_a_config_of_another_architecture(self, field, tmp_path) -> None:
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(field))
+        with pytest.raises(InputError, match=f"{next(iter(field))} is .* and bertmini reads"):
+            BertConfig.load(file)

@@ -13,7 +13,7 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 
 from bertmini.errors import InputError
-from bertmini.files import write
+from bertmini.files import read_json, write
 
 if TYPE_CHECKING:
     from bertmini.model.bert import PretrainedModel
@@ -40,7 +40,7 @@ BERT_NAMES = {
     "classifier": "classifier",
 }
 
-
+ENCODER = ("embeddings.", "encoder.")  # a file has all parts of these that the model has, and no others
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
@@ -62,7 +62,10 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
     """All tensors of a directory's safetensors file, or files where it was saved in several."""
     files = [directory / "model.safetensors"]
     if (index := directory / "model.safetensors.index.json").exists():
-        files = sorted({directory / name for name in json.loads(index.read_text())["weight_map"].values()})
+        places = read_json(index).get("weight_map")
+        if not isinstance(places, dict):
+            raise InputError(f"{index}: no weight_map, which names each tensor's file; save the model again")
+        files = sorted({directory / str(name) for name in places.values()})
     weights: dict[str, Tensor] = {}
     for file in files:
         if not file.exists():
@@ -85,17 +88,18 @@ def load_weights(model: PretrainedModel, directory: Path) -> tuple[str, ...]:
     """Fill a model from a directory; return the names of the parameters that were not there.
 
     Raises:
-        InputError: where a shape differs, or a part of the encoder is missing.
+        InputError: where a shape differs, or the encoders do not have the same parts.
     """
     # A bare encoder's file has no "bert." in front of its names, a model with heads has: here nobody has.
     stored = {name.removeprefix("bert."): tensor for name, tensor in read_weights(directory).items()}
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):  # of LayerNorm, in the first checkpoints
         stored = {name.replace(old, new): tensor for name, tensor in stored.items()}
+    refuse_untied(stored, directory)
     fresh, state = [], {}
     for name, parameter in model.state_dict().items():
         theirs = transformers_name(name).removeprefix("bert.")
-        tensor = stored.get(theirs)
-        if tensor is None and theirs.startswith(("embeddings.", "encoder.")):
+        tensor = stored.pop(theirs, None)
+        if tensor is None and theirs.startswith(ENCODER):
             raise InputError(f"{directory} lacks {theirs}, which its config.json asks for")
         if tensor is None or (theirs.startswith("classifier.") and tensor.shape != parameter.shape):
             fresh.append(name)  # a head that the file does not have, or has for another task
@@ -106,7 +110,12 @@ def load_weights(model: PretrainedModel, directory: Path) -> tuple[str, ...]:
             )
         else:
             state[name] = tensor.to(parameter.dtype)
-    refuse_untied(stored, directory)
+    for name in stored:
+        if name.startswith(ENCODER) and not name.endswith("_ids"):  # old files hold position_ids: 0, 1, 2, …
+            raise InputError(
+                f"{directory} holds {name}, and its config.json asks for no such part; "
+                "the two files belong to different models"
+            )
     model.load_state_dict(state, strict=False)
     return tuple(fresh)
 
