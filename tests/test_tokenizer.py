@@ -209,3 +209,43 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     told = refusal(lambda: WordPieceTokenizer(VOCAB).save_pretrained(tmp_path / "file"))
     assert str(tmp_path / "file") in told
+
+
+@pytest.mark.parametrize(
+    ("saved", "loaded"), [(128, 128), (1024, 1024), (1e30, 512), (int(1e30), 512), (None, 512), ("128", 512)]
+)
+def test_the_length_of_a_model_is_what_its_tokenizer_says(saved, loaded, tmp_path):
+    WordPieceTokenizer(VOCAB).save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": saved}))
+    assert WordPieceTokenizer.from_pretrained(tmp_path).model_max_length == loaded
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({}, "no WordPiece vocabulary"),
+        ([], "expected a JSON object"),
+        ({"model": {"type": "Unigram", "vocab": [["a", -1.0]]}}, "no WordPiece vocabulary"),
+        ({"model": {"type": "BPE", "vocab": {"a": 0}}}, "no WordPiece vocabulary"),
+        ({"model": {"vocab": {piece: 2 * i for i, piece in enumerate(VOCAB)}}}, "leave out numbers"),
+        ({"model": {"vocab": dict.fromkeys(VOCAB, 0)}}, "leave out numbers"),
+    ],
+    ids=["empty", "list", "Unigram", "BPE", "gaps", "one id"],
+)
+def test_a_tokenizer_json_that_holds_no_table_of_pieces_is_refused(content, words, tmp_path):
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps(content))
+    told = refusal(lambda: WordPieceTokenizer.from_pretrained(tmp_path))
+    assert told.startswith(f"{file}: ")
+    assert words in told
+
+
+@pytest.mark.parametrize("content", [[], {"do_lower_case": "no"}, {"tokenize_chinese_chars": None}])
+def test_a_tokenizer_config_that_is_none_is_refused(content, tmp_path):
+    WordPieceTokenizer(VOCAB).save_pretrained(tmp_path)
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps(content))
+    told = refusal(lambda: WordPieceTokenizer.from_pretrained(tmp_path))
+    assert told.startswith(f"{file}: ")
+    assert "expected" in told

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from bertmini.errors import InputError
-from bertmini.files import write
+from bertmini.files import read_json, read_text, write
 from bertmini.hub import locate
 from bertmini.tokenizer.normalize import Normalizer
 from bertmini.tokenizer.train import train_wordpiece
@@ -21,6 +21,12 @@ from bertmini.tokenizer.wordpiece import CHUNK, Encoded, WordPieceEncoder
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Decoded text has no space before these, as in the tokenizers library.
 CLOSED_UP = (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")
+# The arguments of a tokenizer and their names and defaults in a tokenizer_config.json.
+RULES = (
+    ("lowercase", "do_lower_case", True),
+    ("strip_accents", "strip_accents", None),
+    ("split_cjk", "tokenize_chinese_chars", True),
+)
 Backend = Literal["fast", "python"]
 
 
@@ -129,31 +135,19 @@ class WordPieceTokenizer:
         directory = locate(directory)
         vocab_file, rust_file = directory / "vocab.txt", directory / "tokenizer.json"
         if vocab_file.exists():
-            pieces = read(vocab_file).removesuffix("\n").split("\n")
+            pieces = read_text(vocab_file).removesuffix("\n").split("\n")
             check_vocab(pieces, f"{vocab_file}: ")
         elif rust_file.exists():  # all that transformers writes since its version 5
-            ids = read_json(rust_file)["model"]["vocab"]
-            pieces = sorted(ids, key=ids.__getitem__)
+            pieces = read_pieces(rust_file)
         else:
             raise InputError(f"{directory}: no vocab.txt and no tokenizer.json; give a tokenizer's directory")
-        config_file = directory / "tokenizer_config.json"
-        config = read_json(config_file) if config_file.exists() else {}
-        return cls(
-            pieces,
-            lowercase=config.get("do_lower_case", True),
-            strip_accents=config.get("strip_accents"),
-            split_cjk=config.get("tokenize_chinese_chars", True),
-            model_max_length=min(int(config.get("model_max_length", 512)), 512),  # 1e30 there means "unknown"
-            backend=backend,
-        )
+        return cls(pieces, **read_settings(directory / "tokenizer_config.json"), backend=backend)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write vocab.txt, tokenizer_config.json and tokenizer.json, which transformers reads as well."""
         config = {
             "tokenizer_class": "BertTokenizer",
-            "do_lower_case": self.lowercase,
-            "strip_accents": self.strip_accents,
-            "tokenize_chinese_chars": self.split_cjk,
+            **{theirs: getattr(self, ours) for ours, theirs, _ in RULES},
             "model_max_length": self.model_max_length,
             **{f"{token[1:-1].lower()}_token": token for token in SPECIAL_TOKENS},
         }
@@ -337,15 +331,27 @@ def check_vocab(pieces: Sequence[str], source: str = "") -> None:
         raise InputError(f"{source}no {', '.join(missing)} among {len(pieces)} pieces; add them, one a line")
 
 
-def read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 at byte {error.start}; a tokenizer's files are UTF-8") from None
+def read_pieces(file: Path) -> list[str]:
+    """The pieces in the order of their ids, from a tokenizer.json."""
+    model: Any = read_json(file).get("model")
+    is_wordpiece = isinstance(model, dict) and model.get("type", "WordPiece") == "WordPiece"
+    ids = model.get("vocab") if is_wordpiece else None
+    if not isinstance(ids, dict):
+        raise InputError(f"{file}: holds no WordPiece vocabulary; give the directory of a BERT's tokenizer")
+    if set(ids.values()) != set(range(len(ids))):
+        raise InputError(f"{file}: its ids leave out numbers; expected 0 to {len(ids) - 1}, each once")
+    return sorted(ids, key=ids.__getitem__)
 
 
-def read_json(path: Path) -> Any:
-    try:
-        return json.loads(read(path))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg}); save the tokenizer again") from None
+def read_settings(file: Path) -> dict[str, Any]:
+    """The tokenizer's arguments as a tokenizer_config.json gives them."""
+    config = read_json(file) if file.exists() else {}
+    settings = {}
+    for ours, theirs, default in RULES:
+        settings[ours] = config.get(theirs, default)
+        if settings[ours] is not default and not isinstance(settings[ours], bool):
+            raise InputError(f"{file}: {theirs} is {settings[ours]!r:.60}; expected true or false")
+    length = config.get("model_max_length")
+    if not isinstance(length, int | float) or not 0 < length < 1e6:  # transformers writes 1e30 for "unknown"
+        length = 512
+    return {**settings, "model_max_length": int(length)}
