@@ -11,7 +11,15 @@ from torch import nn
 
 from bertmini import BertConfig, BertForPreTraining
 from bertmini.errors import InputError
-from bertmini.training import Options, evaluate_pretraining, linear_schedule, parameter_groups, train
+from bertmini.training import (
+    Options,
+    Run,
+    evaluate_pretraining,
+    linear_schedule,
+    parameter_groups,
+    settle,
+    train,
+)
 from bertmini.training.loop import best_precision, count_targets
 
 CONFIG = BertConfig(
@@ -69,6 +77,12 @@ def test_bf16_trains_like_float32():
 
 def test_automatic_precision_on_a_cpu_is_one_that_it_computes_in():
     assert best_precision(torch.device("cpu")) in ("bf16", "float32")
+
+
+@pytest.mark.parametrize(("capability", "precision"), [((7, 5), "fp16"), ((8, 0), "bf16"), ((9, 0), "bf16")])
+def test_a_gpu_computes_in_bf16_only_where_it_does_not_emulate_it(capability, precision, monkeypatch):
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
+    assert best_precision(torch.device("cuda")) == precision
 
 
 @pytest.mark.parametrize("length", [1, 7, 100])
@@ -211,6 +225,33 @@ def test_minutes_become_steps_that_take_as_long(monkeypatch):
     assert history.lines[-1]["learning_rate"] < history.lines[len(history.lines) // 2]["learning_rate"]
 
 
+def test_what_was_settled_before_the_first_checkpoint_holds(tmp_path, monkeypatch):
+    """A run that was given minutes has a number of steps, also where it was stopped at once."""
+    run = Run.create(tmp_path / "run", Options(minutes=0.01))
+    settled = settle(pretraining_model(), batch_at, run.options, run=run)
+    monkeypatch.setattr("bertmini.training.loop.steps_in_time", lambda *_: 1 + settled.steps)
+    again = settle(pretraining_model(), batch_at, Options(minutes=0.01), run=Run.resume(run.directory))
+    assert again == settled
+
+
+def test_targets_are_counted_once_a_batch_however_many_are_accumulated(monkeypatch):
+    counted = []
+
+    def counting(name, batch):
+        counted.append(name)
+        return count_targets(name, batch)
+
+    monkeypatch.setattr("bertmini.training.loop.count_targets", counting)
+    train(pretraining_model(), batch_at, Options(steps=1, accumulation=16, precision="float32"))
+    assert (counted.count("mlm"), counted.count("nsp")) == (16, 16)
+
+
+def test_a_hand_on_the_model_comes_before_each_update():
+    seen = []
+    train(pretraining_model(), batch_at, Options(steps=3, precision="float32"), before_update=seen.append)
+    assert seen == [0, 1, 2]
+
+
 def test_timing_the_first_steps_leaves_no_trace():
     """Weights and random numbers are those of a run that was given the number of steps."""
     timed, counted = pretraining_model(), pretraining_model()
@@ -251,27 +292,48 @@ def test_a_logged_step_is_one_log_line(caplog):
     ]
 
 
+def evaluation_batch(labels: list[list[int]], is_not_next: list[int]) -> dict[str, torch.Tensor]:
+    ones = torch.ones(len(labels), len(labels[0]), dtype=torch.long)
+    return {"input_ids": ones, "attention_mask": ones, "labels": torch.tensor(labels),
+            "next_sentence_label": torch.tensor(is_not_next)}  # fmt: skip
+
+
+def always_seven(logit: float = 2.0) -> BertForPreTraining:
+    """A model that says piece 7 at every place, and that the second sentence is the next."""
+    model = pretraining_model().eval()
+    logits = torch.zeros(60)
+    logits[7] = logit
+    model.mlm_head.forward = lambda states, words: logits.expand(*states.shape[:-1], 60)
+    model.nsp_head.forward = lambda pooled: torch.tensor([[1.0, 0.0]]).repeat(len(pooled), 1)
+    return model
+
+
 def test_evaluation_counts_every_target_once():
     """A model that always says piece 7, on labels of which 3 of 5 are 7."""
-
-    class Constant(nn.Linear):
-        def forward(self, input_ids, attention_mask):
-            logits = torch.zeros(*input_ids.shape, 60)
-            logits[..., 7] = 2.0
-            nsp = torch.tensor([[1.0, 0.0]]).repeat(len(input_ids), 1)
-            return type("Output", (), {"prediction_logits": logits, "seq_relationship_logits": nsp})()
-
-    def batch(labels, is_not_next):
-        labels = torch.tensor(labels)
-        ones = torch.ones_like(labels)
-        return {"input_ids": ones, "attention_mask": ones, "labels": labels,
-                "next_sentence_label": torch.tensor(is_not_next)}  # fmt: skip
-
-    model = Constant(1, 1)
-    batches = [batch([[7, 8, -100, 7]], [0]), batch([[-100, 9, -100, -100], [-100, -100, -100, 7]], [1, 1])]
-    metrics = evaluate_pretraining(model, batches)
+    batches = [
+        evaluation_batch([[7, 8, -100, 7]], [0]),
+        evaluation_batch([[-100, 9, -100, -100], [-100, -100, -100, 7]], [1, 1]),
+    ]
+    metrics = evaluate_pretraining(always_seven(), batches)
     assert metrics["mlm_accuracy"] == metrics["mlm_baseline_accuracy"] == 0.6
     log_sum = math.log(59 + math.exp(2))
     assert metrics["mlm_loss"] == pytest.approx(log_sum - 3 / 5 * 2, rel=1e-6)
     assert metrics["mlm_perplexity"] == pytest.approx(math.exp(metrics["mlm_loss"]))
     assert metrics["nsp_accuracy"] == pytest.approx(1 / 3)
+
+
+def test_evaluation_is_that_of_the_whole_model_and_computes_only_masked_positions():
+    model, seen = pretraining_model().eval(), []
+    model.mlm_head.register_forward_pre_hook(lambda head, inputs: seen.append(inputs[0].shape))
+    batch = batch_at(0)
+    metrics = evaluate_pretraining(model, [batch])
+    assert seen == [(int((batch["labels"] != -100).sum()), 32)]
+    losses = model(**batch).losses
+    assert metrics["mlm_loss"] == pytest.approx(losses["mlm"].item(), rel=1e-6)
+    assert metrics["nsp_loss"] == pytest.approx(losses["nsp"].item(), rel=1e-6)
+
+
+def test_a_loss_whose_exponential_is_too_large_for_a_float_is_told_all_the_same():
+    metrics = evaluate_pretraining(always_seven(2000.0), [evaluation_batch([[8, -100]], [0])])
+    assert metrics["mlm_loss"] == pytest.approx(2000)
+    assert math.isfinite(metrics["mlm_perplexity"])
