@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import hashlib
 import io
 import json
 import logging
+import math
 import os
 import random
 import shutil
@@ -17,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import torch
 import tyro
 from tyro.conf import Positional, arg
 
@@ -164,12 +168,12 @@ class TrainTokenizer:
         from bertmini.tokenizer import WordPieceTokenizer
 
         refuse_existing(self.out)
-        documents, _ = self.reading.read(self.corpus, held_out=0)
-        texts = (sentence for document in documents for sentence in document)
-        tokenizer = WordPieceTokenizer.train(
-            texts, self.vocab_size, lowercase=not self.cased, min_frequency=self.min_frequency
-        )
         with new_directory(self.out) as directory:
+            documents, _ = self.reading.read(self.corpus, held_out=0)
+            texts = (sentence for document in documents for sentence in document)
+            tokenizer = WordPieceTokenizer.train(
+                texts, self.vocab_size, lowercase=not self.cased, min_frequency=self.min_frequency
+            )
             tokenizer.save_pretrained(directory)
         print(f"{self.out}: {len(tokenizer)} pieces")
 
@@ -183,7 +187,7 @@ class Pretrain:
     out: Directory
     """The run directory; made new."""
     preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "mini"
-    """The model's size, layers x width: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024."""
+    """The model's size, layers x width: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024; not used with --init."""
     objective: Literal["mlm+nsp", "mlm"] = "mlm+nsp"
     """Masked pieces and next sentences, or masked pieces alone."""
     tokenizer: MaybeDirectory = None
@@ -207,6 +211,10 @@ class Pretrain:
 
         if not self.resume:
             refuse_existing(self.out)
+        if self.vocab_size and (given := self.tokenizer or self.init):
+            raise InputError(
+                f"--vocab-size {self.vocab_size} is for a new tokenizer; leave it out, or {given}"
+            )
         rate = 1e-4 if self.init else LEARNING_RATES[self.preset]
         options = pretraining_options(self.training, learning_rate=rate)
         documents, held_out = self.reading.read(self.data, self.training.held_out)
@@ -216,8 +224,7 @@ class Pretrain:
         batches = pretrain.training_data(documents, *settings, seed=self.training.seed)
         evaluate = held_out and pretrain.held_out_metrics(held_out, *settings, gazette=self.is_gazette)
         model = self.get_model(tokenizer)
-        with run_directory(self, options) as run:
-            tokenizer.save_pretrained(self.out)
+        with run_directory(self, options, [documents, held_out], tokenizer) as run:
             short = self.short_share if self.short_share is not None else 0.0 if self.init else 0.4
             metrics = pretrain.pretrain(model, options, batches, evaluate or None, run, short_share=short)
             run.finish(metrics, model, tokenizer)
@@ -239,25 +246,11 @@ class Pretrain:
 
     def get_model(self, tokenizer: Any) -> Any:
         from bertmini.tasks import pretrain
-        from bertmini.tokenizer import WordPieceTokenizer
 
-        seed = self.training.seed
-        if not self.init:
-            return pretrain.new_model(self.preset, self.objective, tokenizer, seed, self.dropout)
-        model = pretrain.load_model(self.init, self.objective, seed, self.dropout)
-        if model.config.max_position_embeddings < tokenizer.model_max_length:
-            raise InputError(
-                f"--max-length {tokenizer.model_max_length}: the position table of {self.init} has "
-                f"{model.config.max_position_embeddings} rows; ask for so many at most"
-            )
-        if model.config.vocab_size < len(tokenizer):
-            raise InputError(
-                f"{self.tokenizer} has {len(tokenizer)} pieces and {self.init} knows "
-                f"{model.config.vocab_size}: leave --tokenizer out to take the model's own"
-            )
-        trained = WordPieceTokenizer.from_pretrained(self.init).model_max_length
-        pretrain.extend_positions(model, trained, tokenizer.model_max_length)
-        return model
+        settings = (self.objective, tokenizer, self.training.seed, self.dropout)
+        if self.init:
+            return pretrain.load_model(self.init, *settings)
+        return pretrain.new_model(self.preset, *settings)
 
 
 @dataclass(kw_only=True)
@@ -286,8 +279,9 @@ class Finetune:
         if not self.resume:
             refuse_existing(self.out)
         task, splits = TASKS[name], self.reading.read(self.data, name)
-        if "train" not in splits:
-            raise InputError(f"{self.data}: it has {', '.join(splits)} and no train part to learn from")
+        refuse_without_train(self.data, splits)
+        if self.training.patience and "dev" not in splits:
+            raise InputError(f"--patience watches a dev part, and {self.data} has none; leave it out")
         seed, examples, origin = self.training.seed, splits["train"], self.model or shipped()
         if self.rows and self.rows < len(examples):
             chosen = random.Random(seed).sample(range(len(examples)), self.rows)
@@ -299,7 +293,7 @@ class Finetune:
         settings = asdict(self.training)
         del settings["max_length"]
         options = task_options(task, splits, **settings)
-        with run_directory(self, options) as run:
+        with run_directory(self, options, splits.items()) as run:
             _, metrics = finetune(task, splits, model, tokenizer, options, max_length=max_length, run=run)
             run.finish(metrics, model, tokenizer)
         report(self.out, metrics)
@@ -331,8 +325,8 @@ class FinetuneRegress(Finetune):
 class Distill:
     """Teach a shallower model what a larger one knows, by its soft answers and hidden states."""
 
-    teacher: Directory
-    """The model to learn from: a pretrained one, or a fine-tuned one."""
+    teacher: MaybeDirectory = None
+    """The model to learn from: a pretrained one, or a fine-tuned one. Needed, except with --resume."""
     data: Annotated[tuple[str, ...], arg(metavar="gazette[/NAME]|PATH…|hf:NAME")] = ("gazette",)
     """Running text for a pretrained teacher, labelled examples for a fine-tuned one."""
     out: Directory
@@ -352,45 +346,56 @@ class Distill:
 
         if not self.resume:
             refuse_existing(self.out)
+        if self.teacher is None:
+            raise InputError(
+                "--teacher DIR is missing: name the model to learn from (bertmini distill --help)"
+            )
         teacher = Predictor.from_pretrained(self.teacher)
         if self.training.max_length:
             teacher.tokenizer.model_max_length = self.training.max_length
         options = pretraining_options(self.training, learning_rate=5e-4 if teacher.fills else 5e-5)
         prepare = self.from_text if teacher.fills else self.from_examples
-        options, learn = prepare(teacher, options)
+        options, data, learn = prepare(teacher, options)
         student = student_from_teacher(teacher.model, self.layers)
         loss = distillation_loss(teacher.model, self.temperature)
-        with run_directory(self, options) as run:
-            teacher.tokenizer.save_pretrained(self.out)
+        with run_directory(self, options, data) as run:
             metrics = learn(student, options, loss=loss, run=run)
             run.finish(metrics, student, teacher.tokenizer)
         report(self.out, metrics)
 
-    def from_text(self, teacher: Any, options: Options) -> tuple[Options, Any]:
-        """How to learn from a pretrained teacher."""
-        from bertmini.model.bert import BertForPreTraining
+    def from_text(self, teacher: Any, options: Options) -> tuple[Options, Any, Any]:
+        """How and from what to learn with a pretrained teacher."""
         from bertmini.tasks import pretrain
 
         documents, held_out = self.reading.read(self.data, self.training.held_out)
-        objective = "mlm+nsp" if isinstance(teacher.model, BertForPreTraining) else "mlm"
+        objective = pretrain.objective_of(teacher.model)
         settings = (teacher.tokenizer, options.batch_size, teacher.tokenizer.model_max_length, objective)
         batches = pretrain.training_data(documents, *settings, seed=options.seed)
         is_gazette = self.data == ("gazette",)
         evaluate = pretrain.held_out_metrics(held_out, *settings, gazette=is_gazette) if held_out else None
-        return options, partial(pretrain.pretrain, data=batches, evaluate=evaluate)
+        return options, [documents, held_out], partial(pretrain.pretrain, data=batches, evaluate=evaluate)
 
-    def from_examples(self, teacher: Any, options: Options) -> tuple[Options, Any]:
-        """How to learn from a fine-tuned teacher."""
+    def from_examples(self, teacher: Any, options: Options) -> tuple[Options, Any, Any]:
+        """How and from what to learn with a fine-tuned teacher."""
         from bertmini.tasks import finetune
+
+        if self.reading.documents or self.reading.separator:
+            raise InputError(
+                "--documents and --separator are for running text; leave them out for labelled data"
+            )
 
         reading = TaskReading(encoding=self.reading.encoding, strict=self.reading.strict)
         splits = reading.read(" ".join(self.data), teacher.task.NAME)
+        refuse_without_train(" ".join(self.data), splits)
         if "dev" in splits:
             options = replace(options, metric=teacher.task.METRIC)
         length = teacher.tokenizer.model_max_length
-        return options, lambda student, options, **others: finetune(
-            teacher.task, splits, student, teacher.tokenizer, options, max_length=length, **others
-        )[1]
+
+        def learn(student: Any, options: Options, **others: Any) -> dict[str, Any]:
+            data = (teacher.task, splits, student, teacher.tokenizer, options)
+            return finetune(*data, max_length=length, **others)[1]
+
+        return options, splits.items(), learn
 
 
 @dataclass(kw_only=True)
@@ -415,18 +420,16 @@ class Evaluate:
         print(json.dumps({self.split: metrics}, indent=2))
 
     def on_text(self, predictor: Any) -> dict[str, Any]:
-        from bertmini.model.bert import BertForPreTraining
         from bertmini.tasks import pretrain
 
         reading = {"encoding": self.reading.encoding, "strict": self.reading.strict}
         documents = pretrain.read_part(self.data, self.split, **reading)
-        objective = "mlm+nsp" if isinstance(predictor.model, BertForPreTraining) else "mlm"
         measure = pretrain.held_out_metrics(
             documents,
             predictor.tokenizer,
             self.batch_size,
             predictor.max_length,
-            objective,
+            pretrain.objective_of(predictor.model),
             gazette=self.data == "gazette",
         )
         return measure(predictor.model)
@@ -668,31 +671,56 @@ def refuse_existing(out: str) -> None:
 @contextlib.contextmanager
 def new_directory(out: str) -> Iterator[Path]:
     """A temporary directory that takes its name when all is written, and goes when something fails."""
-    final = Path(out)
+    final = Path(out).resolve()
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        os.replace(temporary, final)
+        if final.exists():  # an empty one, perhaps where the user stands
+            for path in temporary.iterdir():
+                os.replace(path, final / path.name)
+        else:
+            os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager
-def run_directory(command: Pretrain | Finetune | Distill, options: Options) -> Iterator[Run]:
-    """A new run directory, or the interrupted one. A new one goes when bad input stops it at the start."""
+def run_directory(
+    command: Pretrain | Finetune | Distill, options: Options, data: Iterable[Any], *parts: Any
+) -> Iterator[Run]:
+    """A new run directory, or the interrupted one. A new one goes when it fails before it has logged a step.
+
+    Args:
+        data: what is learned from; the interrupted run must have begun with the same.
+        parts: what a new run saves at once.
+    """
     from bertmini.training import Run
 
+    digest = hashlib.sha256()
+    for part in data:
+        digest.update(repr(part).encode())
     if command.resume:
-        yield Run.resume(command.out)
-        return
-    run = Run.create(command.out, options, {"command": type(command).__name__, **asdict(command)})
-    try:
-        yield run
-    except InputError:
-        if not run.log_file.exists() and not any(run.checkpoints.glob("step-*")):
-            shutil.rmtree(run.directory, ignore_errors=True)
-        raise
+        run = Run.resume(command.out)
+        if run.record()["settings"].get("data_sha256") != digest.hexdigest():
+            raise InputError(
+                f"{command.out}: its data are not what they were; put them back, or start a new run"
+            )
+    else:
+        settings = {"command": type(command).__name__, **asdict(command), "data_sha256": digest.hexdigest()}
+        run = Run.create(command.out, options, settings, *parts)
+    with run.alone():
+        try:
+            yield run
+        except Exception:
+            if not command.resume and not run.lines() and not run.saved():
+                shutil.rmtree(run.directory, ignore_errors=True)
+            raise
+
+
+def refuse_without_train(data: str, splits: dict[str, Any]) -> None:
+    if "train" not in splits:
+        raise InputError(f"{data}: it has {', '.join(splits)} and no train part to learn from")
 
 
 def pretraining_options(training: PretrainingTraining, **defaults: Any) -> Options:
@@ -704,6 +732,8 @@ def pretraining_options(training: PretrainingTraining, **defaults: Any) -> Optio
     settings |= {name: value for name, value in defaults.items() if settings[name] is None}
     if training.steps is None and training.minutes is None:
         settings["steps"] = 1000
+    if training.steps and training.minutes:
+        raise InputError(f"--steps {training.steps} and --minutes {training.minutes:g}: give one of them")
     return Options(**settings)
 
 
@@ -731,8 +761,38 @@ def parse(arguments: list[str]) -> Any:
     rest = arguments[len(name.split()) :]
     command = tyro_parse(name, rest)
     if getattr(command, "resume", False):
-        return resumed(name, rest, command.out)
+        command = resumed(name, rest, command)
+    check_numbers(command)
     return command
+
+
+# The least that an option may be. An open interval where it has to be more than that.
+LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0, "warmup_share": 0, "dropout": 0, "short_share": 0}
+LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
+LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus"), 1)
+LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
+ABOVE_0 = ("learning_rate", "minutes", "temperature", "tokens", "peak", "utilisation", "bandwidth")
+BELOW_1 = ("dropout", "warmup_share", "short_share")
+
+
+def check_numbers(command: Any) -> None:
+    """Refuse numbers out of range in one place, with the option's name.
+
+    Raises:
+        InputError: for the first one.
+    """
+    for name, value in flat(asdict(command)).items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        expected = "" if math.isfinite(value) and abs(value) < 2**63 else "a smaller number"
+        if value < LEAST.get(name, value):
+            expected = f"{LEAST[name]} or more"
+        if name in ABOVE_0 and value <= 0:
+            expected = "more than 0"
+        if name in BELOW_1 and not 0 <= value < 1:
+            expected = "0 or more, and less than 1"
+        if expected:
+            raise InputError(f"--{name.replace('_', '-')} {value}: expected {expected}")
 
 
 def parse_without_command(arguments: list[str]) -> None:
@@ -756,11 +816,13 @@ def parse_without_command(arguments: list[str]) -> None:
 def tyro_parse(name: str, arguments: list[str], default: Any = None) -> Any:
     """A command from its arguments, tyro's boxed errors folded to one line."""
     told = io.StringIO()
+    # A flag that a run began with would else be there only as its opposite, --no-….
+    single_flags = () if default else (tyro.conf.FlagCreatePairsOff,)
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
                 COMMANDS[name], args=arguments, default=default, prog=f"bertmini {name}",
-                config=(tyro.conf.FlagCreatePairsOff, tyro.conf.OmitArgPrefixes),
+                config=(*single_flags, tyro.conf.OmitArgPrefixes),
             )  # fmt: skip
     except SystemExit as exit:
         if not exit.code:
@@ -779,7 +841,7 @@ def fold(box: str) -> str:
     return "; ".join(told).replace(" (required)", "").replace(".;", ";")
 
 
-def resumed(name: str, arguments: list[str], out: str) -> Any:
+def resumed(name: str, arguments: list[str], command: Any) -> Any:
     """The command as its run began.
 
     Raises:
@@ -787,12 +849,12 @@ def resumed(name: str, arguments: list[str], out: str) -> Any:
     """
     from bertmini.training import Run
 
+    out, begun = command.out, copy.deepcopy(command)
     settings = Run(out).record()["settings"]
     if settings.get("command") != COMMANDS[name].__name__:
         raise InputError(
             f"{out}: was not begun with bertmini {name}; run.json names the command that began it"
         )
-    begun = tyro_parse(name, ["--out", out])
     fill_in(begun, settings)
     again = tyro_parse(name, arguments, default=begun)
     before, now = flat(asdict(begun)), flat(asdict(again))
@@ -808,7 +870,7 @@ def resumed(name: str, arguments: list[str], out: str) -> Any:
 def fill_in(command: Any, settings: dict[str, Any]) -> None:
     """Set a command's fields, and those of its groups, from what run.json holds."""
     for each in fields(command):
-        value = settings[each.name]
+        value = settings.get(each.name, getattr(command, each.name))
         if isinstance(value, dict):
             fill_in(getattr(command, each.name), value)
         else:
@@ -826,6 +888,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = None
+    if not sys.stdout.isatty() and isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # files and pipes, on Windows too
     try:
         with warnings.catch_warnings(), told_on_stderr():
             command = parse(arguments)
@@ -844,10 +908,25 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our lines has gone: head, say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        return out_of_memory(error)
+    except RuntimeError as error:
+        if "allocate memory" in str(error):  # as torch says it on a CPU
+            return out_of_memory(error)
+        raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"bertmini: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
+
+
+def out_of_memory(error: BaseException) -> int:
+    told = " ".join(str(error).split())[:200]
+    print(
+        f"bertmini: error: the memory is full ({told}); take a smaller --batch-size, and more --accumulation",
+        file=sys.stderr,
+    )
+    return 2
 
 
 def kept(command: Any) -> str:

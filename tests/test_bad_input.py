@@ -101,12 +101,25 @@ def test_one_document_cannot_be_held_out_or_paired(refused, tmp_path):
     assert "one document" in refused(f"{common} --held-out 0")
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ("--data hf:a hf:b", "found hf:a hf:b as data"),
+        ("--data hf:", "hf: names no data set"),
+        ("--data hf:a:b:c", "hf:a:b:c names no data set"),
+    ],
+)
+def test_data_that_name_no_corpus_are_refused(options, words, refused, tmp_path):
+    assert words in refused(f"pretrain {options} --out {tmp_path / 'out'}")
+
+
 # --- sequences, ids and labels --------------------------------------------------------------------
 
 
-def test_a_sequence_beyond_the_position_table_is_refused(refused, pretrained):
-    line = refused(f"fill --model {pretrained}", "[MASK] " + "sea " * 600)
-    assert "position table has 512 rows" in line
+@pytest.mark.parametrize("words", [127, 600])  # the model has trained on 128 tokens, and its table has 512
+def test_a_sequence_longer_than_those_of_training_is_refused(words, refused, pretrained):
+    line = refused(f"fill --model {pretrained}", "[MASK] " + "sea " * words)
+    assert "the model was trained on 128" in line
 
 
 def test_pretraining_beyond_the_position_table_of_a_model_is_refused(
@@ -116,14 +129,13 @@ def test_pretraining_beyond_the_position_table_of_a_model_is_refused(
     assert "512 rows" in refused(f"{common} --max-length 600")
 
 
-def test_ids_out_of_range_are_refused(refused, copy_of, pretrained):
+@pytest.mark.parametrize("command", ["fill", "evaluate --data gazette", "embed"])
+def test_a_tokenizer_with_more_pieces_than_its_model_is_refused(command, refused, copy_of, pretrained):
     spoilt = copy_of(pretrained)
-    (spoilt / "tokenizer.json").unlink()
     with open(spoilt / "vocab.txt", "a", encoding="utf-8") as file:
         file.write("brandnewword\n")
-    line = refused(f"fill --model {spoilt}", "[MASK] brandnewword")
-    assert "input_ids" in line
-    assert "600" in line
+    line = refused(f"{command} --model {spoilt}", *([] if "evaluate" in command else ["[MASK] brandnewword"]))
+    assert f"{spoilt}: the tokenizer has 601 pieces and the model knows 600" in line
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(refused, copy_of, pretrained, small_corpus, tmp_path):
@@ -158,6 +170,21 @@ def test_rows_that_are_no_examples_are_refused_with_their_line(refused, mood_fil
         file.write("no label on this line\n")
     line = refused(f"finetune classify --data {data} --model {pretrained} --out {tmp_path / 'out'}")
     assert f"{data / 'train.txt'}:49" in line
+
+
+def test_a_row_without_a_label_is_refused_with_its_line(refused, pretrained, tmp_path):
+    file = tmp_path / "train.jsonl"
+    file.write_text('{"text": "the sea", "label": "calm"}\n{"text": "the ship", "label": null}\n')
+    line = refused(f"finetune classify --data {file} --model {pretrained} --out {tmp_path / 'out'}")
+    assert f"{file}:2: no label" in line
+
+
+def test_a_file_without_labels_is_not_measured(refused, classifier, tmp_path):
+    file = tmp_path / "test.tsv"
+    file.write_text("index\tsentence\n0\tthe captain was happy\n")
+    line = refused(f"evaluate --data {file} --model {classifier}")
+    assert f"{file}:2: columns are index, sentence" in line
+    assert "--label-column" in line
 
 
 def test_a_score_that_is_no_number_is_refused_with_its_line(refused, pretrained, tmp_path):
@@ -235,6 +262,42 @@ def test_a_half_written_configuration_is_refused(name, refused, copy_of, pretrai
     assert name in refused(f"fill --model {spoilt} [MASK]")
 
 
+DAMAGE = [
+    ("config.json", []),
+    ("config.json", {"num_attention_heads": 0}),
+    ("config.json", {"vocab_size": "600"}),
+    ("config.json", {"id2label": {"a": "joy"}}),
+    ("config.json", {"position_embedding_type": "relative_key"}),
+    ("config.json", {"num_hidden_layers": 1}),
+    ("config.json", {"problem_type": "multi_label_classification"}),
+    ("tokenizer_config.json", []),
+    ("tokenizer_config.json", {"do_lower_case": "yes"}),
+    ("tokenizer.json", []),
+    ("tokenizer.json", {"model": {"type": "Unigram", "vocab": []}}),
+    ("model.safetensors.index.json", []),
+    ("model.safetensors.index.json", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "content"), DAMAGE)
+def test_a_damaged_model_directory_is_refused(name, content, refused, copy_of, classifier):
+    spoilt = copy_of(classifier)
+    file = spoilt / name
+    if name == "tokenizer.json":
+        (spoilt / "vocab.txt").unlink()
+    if isinstance(content, dict) and file.exists():
+        content = json.loads(file.read_text()) | content
+    file.write_text(json.dumps(content))
+    assert str(spoilt) in refused(f"predict --model {spoilt} hello")
+
+
+def test_a_tokenizer_config_without_a_length_is_read(copy_of, classifier, capsys):
+    spoilt = copy_of(classifier)
+    (spoilt / "tokenizer_config.json").write_text('{"model_max_length": null}')
+    assert main(["predict", "--model", str(spoilt), "hello"]) == 0
+    assert "label" in capsys.readouterr().out
+
+
 def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(small_corpus, tmp_path, capsys):
     out = tmp_path / "run"
     command = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 4 --vocab-size 500"
@@ -247,8 +310,67 @@ def test_a_run_goes_on_from_the_checkpoint_before_a_damaged_one(small_corpus, tm
     assert (out / "model.safetensors").read_bytes() == whole
 
 
-def test_a_directory_that_is_no_run_is_not_resumed(refused, tmp_path):
+@pytest.mark.parametrize("content", [None, "{}", "[]", "{", '{"training": {}, "settings": []}'])
+def test_a_directory_that_is_no_run_is_not_resumed(content, refused, tmp_path):
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
     assert "not a run directory" in refused(f"pretrain --out {tmp_path} --resume")
+
+
+def test_a_run_whose_log_is_gone_or_that_another_version_began_is_not_resumed(refused, copy_of, pretrained):
+    run = copy_of(pretrained)
+    (run / "log.jsonl").write_bytes(b"")
+    assert "shorter than when step-4 was saved" in refused(f"pretrain --out {run} --resume")
+    record = json.loads((run / "run.json").read_text())
+    record["training"]["momentum"] = 0.9
+    (run / "run.json").write_text(json.dumps(record))
+    assert "another version" in refused(f"pretrain --out {run} --resume")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the lock is POSIX")
+def test_a_run_that_another_process_trains_is_left_alone(refused, copy_of, pretrained):
+    from bertmini.training import Run
+
+    run = copy_of(pretrained)
+    with Run(run).alone():
+        assert "another process is training here" in refused(f"pretrain --out {run} --resume")
+
+
+def test_a_run_that_is_refused_after_it_was_begun_leaves_nothing(refused, small_corpus, pretrained, tmp_path):
+    common = f"--data {small_corpus} --steps 4 --batch-size 4 --out {tmp_path / 'out'}"
+    line = refused(f"pretrain {common} --vocab-size 500 --preset tiny --learning-rate 1e18 --short-share 0")
+    assert "no longer a number" in line
+    assert "layers [7]" in refused(f"distill --teacher {pretrained} {common} --layers 7")
+
+
+def test_a_folder_without_a_train_part_teaches_no_student(refused, classifier, mood_files, tmp_path):
+    part = tmp_path / "part"
+    part.mkdir()
+    shutil.copy(mood_files / "dev.txt", part)
+    out = tmp_path / "out"
+    assert "no train part" in refused(f"distill --teacher {classifier} --data {part} --out {out}")
+    shutil.copy(mood_files / "train.txt", part)
+    command = f"distill --teacher {classifier} --data {part} --out {out} --documents 5"
+    assert "for running text" in refused(command)
+
+
+def test_patience_without_a_dev_part_is_refused(refused, mood_files, pretrained, tmp_path):
+    common = f"--model {pretrained} --out {tmp_path / 'out'} --patience 2"
+    assert "has none" in refused(f"finetune classify --data {mood_files / 'train.txt'} {common}")
+
+
+@pytest.mark.parametrize("kind", [MemoryError, RuntimeError])
+def test_a_full_memory_is_one_line(kind, capsys, monkeypatch):
+    from bertmini.cli import Cost
+
+    def run(self):
+        raise kind("DefaultCPUAllocator: can't allocate memory:\n you tried to allocate 9 bytes")
+
+    monkeypatch.setattr(Cost, "run", run)
+    assert main(["cost"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("bertmini: error: the memory is full (DefaultCPUAllocator")
+    assert told.count("\n") == 1
 
 
 def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
@@ -269,8 +391,27 @@ def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
         ("pretrain", "--out"),
         ("pretrain --out x --steps many", "--steps"),
         ("pretrain --out x --preset huge", "huge"),
-        ("pretrain --out x --steps 0", "steps is 0"),
-        ("pretrain --out x --steps 1 --learning-rate -1", "learning_rate is -1"),
+        ("pretrain --out x --steps 0", "--steps 0: expected 1 or more"),
+        ("pretrain --out x --steps 1 --learning-rate -1", "--learning-rate -1.0: expected more than 0"),
+        ("pretrain --out x --dropout 1.5", "--dropout 1.5: expected 0 or more, and less than 1"),
+        ("pretrain --out x --dropout nan", "--dropout nan: expected"),
+        ("pretrain --out x --minutes inf", "--minutes inf: expected a smaller number"),
+        ("pretrain --out x --seed -1", "--seed -1: expected 0 or more"),
+        ("pretrain --out x --documents 0", "--documents 0: expected 1 or more"),
+        ("pretrain --out x --vocab-size 0", "--vocab-size 0: expected 1 or more"),
+        ("pretrain --out x --max-length 0", "--max-length 0: expected 1 or more"),
+        ("pretrain --out x --weight-decay -1", "--weight-decay -1.0: expected 0 or more"),
+        ("pretrain --out x --steps 5 --minutes 1", "give one of them"),
+        ("pretrain --out x --init y --vocab-size 900", "is for a new tokenizer"),
+        ("finetune classify --out x --batch-size 0", "--batch-size 0: expected 1 or more"),
+        ("finetune classify --out x --rows -5", "--rows -5: expected 1 or more"),
+        ("fill --top -1 [MASK]", "--top -1: expected 1 or more"),
+        ("predict --model x --batch-size 0 text", "--batch-size 0: expected 1 or more"),
+        ("evaluate --data x --batch-size -2", "--batch-size -2: expected 1 or more"),
+        ("distill --out x", "--teacher DIR is missing"),
+        ("distill --out x --teacher y --temperature -3", "--temperature -3.0: expected more than 0"),
+        ("cost --peak inf", "--peak inf: expected a smaller number"),
+        ("gazette export emotion --out x --rows -3", "--rows -3: expected 1 or more"),
         ("train-tokenizer --out x --vocab-size", "--vocab-size"),
         ("finetune classify --out x extra", "extra"),
         ("gazette export nothing --out x", "nothing"),
@@ -282,6 +423,12 @@ def test_what_a_command_does_not_know_is_refused(command, words, refused, tmp_pa
     assert words in refused(command)
 
 
+def test_python_runs_the_package_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "bertmini"], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("bertmini: error: no command was given")
+
+
 def test_a_text_without_a_mask_is_refused(refused, pretrained):
     assert "no [MASK]" in refused(f"fill --model {pretrained} calm")
 
@@ -289,6 +436,22 @@ def test_a_text_without_a_mask_is_refused(refused, pretrained):
 def test_a_line_that_is_half_json_is_refused(refused, classifier):
     assert "begins like JSON" in refused(f"predict --model {classifier}", '{"text": "cut')
     assert "expected a string" in refused(f"predict --model {classifier}", '{"txt": "typo"}')
+    assert "expected a string" in refused(f"predict --model {classifier}", '{"text": "a", "pair": 5}')
+
+
+def test_an_empty_directory_where_the_user_stands_takes_the_output(small_corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(f"train-tokenizer {small_corpus} --out . --vocab-size 500".split()) == 0
+    assert (tmp_path / "vocab.txt").exists()
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_what_a_console_cannot_show_does_not_stop_an_answer(pretrained):
+    command = [sys.executable, "-m", "bertmini.cli", "fill", "--model", str(pretrained), "[MASK] 中"]
+    environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0
+    assert "中" in done.stdout.decode("utf-8")
 
 
 def test_an_existing_output_is_refused_and_untouched(
@@ -353,7 +516,7 @@ def test_a_disk_that_fills_later_keeps_the_checkpoints_before(small_corpus, tmp_
     from bertmini.training import run as runs
 
     out = tmp_path / "run"
-    write = runs._write
+    write = runs.write
 
     def full(path, data):
         if "step-4" in str(path) and path.name == "optimizer.safetensors":
@@ -362,7 +525,7 @@ def test_a_disk_that_fills_later_keeps_the_checkpoints_before(small_corpus, tmp_
 
     common = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 6 --vocab-size 500"
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_write", full)
+        patch.setattr(runs, "write", full)
         assert main([*common.split(), "--batch-size", "4", "--checkpoint-every", "2"]) == 2
     told = capsys.readouterr().err
     assert "No space left on device" in told

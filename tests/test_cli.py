@@ -125,6 +125,105 @@ def test_pretraining_goes_on_from_a_model_with_its_tokenizer(pretrained, small_c
     assert (new["learning_rate"], gone_on["learning_rate"]) == (1e-3, 1e-4)
 
 
+def positions_of(directory: Path):
+    from bertmini import BertForPreTraining
+
+    return BertForPreTraining.from_pretrained(directory).bert.embeddings.position.weight.detach()
+
+
+def test_only_positions_that_no_training_reached_begin_as_copies(
+    pretrained, small_corpus, mood_files, tmp_path
+):
+    """The fixture's model was trained on rows of 128 tokens, whatever short texts it is fine-tuned on."""
+    tuned = tmp_path / "tuned"
+    common = f"--model {pretrained} --epochs 1 --max-length 16 --precision float32"
+    assert main(f"finetune classify --data {mood_files} --out {tuned} {common}".split()) == 0
+    for origin, length in ((pretrained, 64), (tuned, 128), (pretrained, 200)):
+        out = tmp_path / f"{origin.name} {length}"
+        common = f"pretrain --data {small_corpus} --steps 1 --max-length {length} --learning-rate 1e-9"
+        assert main([*common.split(), "--init", str(origin), "--out", str(out)]) == 0
+        before, after = positions_of(pretrained), positions_of(out)
+        assert (after[:128] - before[:128]).abs().max() < 1e-3
+        copied = (after[128:200] - before[1:73]).abs().max() < 1e-3
+        assert copied == (length == 200)
+
+
+def test_rows_longer_than_512_tokens_are_kept_in_mind(small_corpus, tmp_path):
+    from bertmini import Predictor
+
+    out = tmp_path / "long"
+    command = f"pretrain --data {small_corpus} --preset tiny --steps 1 --vocab-size 500 --max-length 700"
+    assert main([*command.split(), "--batch-size", "2", "--out", str(out)]) == 0
+    assert Predictor.from_pretrained(out).max_length == 700
+
+
+def stop_at(step: int, monkeypatch, command: str) -> None:
+    """Run a command until a step is logged, and press Control-C there."""
+    from bertmini.training import Run
+
+    log = Run.log
+
+    def interrupt(self, line):
+        log(self, line)
+        if line["step"] == step:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", interrupt)
+        assert main(command.split()) == 130
+
+
+@pytest.mark.parametrize("kind", ["classify", "from scratch", "distill text", "distill labels"])
+def test_other_runs_resume_to_the_same_bits_too(
+    kind, small_corpus, mood_files, pretrained, classifier, tmp_path, monkeypatch
+):
+    common = "--batch-size 8 --log-every 1"
+    if kind.startswith("distill"):
+        teacher, data = (pretrained, small_corpus) if "text" in kind else (classifier, mood_files)
+        command = f"distill --teacher {teacher} --data {data} --steps 6 --checkpoint-every 2 {common}"
+    else:
+        scratch = "--from-scratch" if kind == "from scratch" else ""
+        command = f"finetune classify --data {mood_files} --model {pretrained} --epochs 2 {common} {scratch}"
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    assert main(f"{command} --out {whole}".split()) == 0
+    stop_at(5, monkeypatch, f"{command} --out {cut}")
+    # With no option, or with all that it began with.
+    again = (
+        f"{command} --out {cut} --resume"
+        if "l" in kind[-1]
+        else f"{command.split(' --')[0]} --out {cut} --resume"
+    )
+    assert main(again.split()) == 0
+    assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
+def test_a_run_does_not_resume_on_other_data(mood_files, pretrained, tmp_path, monkeypatch, capsys):
+    import shutil
+
+    data, out = Path(shutil.copytree(mood_files, tmp_path / "data")), tmp_path / "run"
+    stop_at(2, monkeypatch, f"finetune classify --data {data} --model {pretrained} --out {out} --log-every 1")
+    train = (data / "train.txt").read_text()
+    (data / "train.txt").write_text(train.replace("joy", "zoy"))
+    for part in ("dev.txt", "test.txt"):
+        (data / part).write_text((data / part).read_text().replace("joy", "zoy"))
+    assert main(["finetune", "classify", "--out", str(out), "--resume"]) == 2
+    assert "its data are not what they were" in capsys.readouterr().err
+
+
+def test_early_stopping_before_the_first_line_of_the_log_leaves_a_model(mood_files, pretrained, tmp_path):
+    out = tmp_path / "run"
+    command = (
+        f"finetune classify --data {mood_files} --model {pretrained} --out {out} --epochs 10 --patience 1"
+    )
+    assert main([*command.split(), "--learning-rate", "1e-9"]) == 0
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line][-1] < 20
+    assert (out / "model.safetensors").exists()
+    before = (out / "model.safetensors").read_bytes()
+    assert main(["finetune", "classify", "--out", str(out), "--resume"]) == 0
+    assert (out / "model.safetensors").read_bytes() == before
+
+
 def test_an_interrupted_run_names_its_checkpoint_and_continues_to_the_same_bits(
     small_corpus, tmp_path, capsys, monkeypatch
 ):

@@ -36,7 +36,7 @@ def exercise(number: str) -> Callable[[Callable[[Any], None]], Callable[[Any], N
 
 
 def run(attempt: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """Call the reader's code; an answer of None, or with a `...` in it, means that nothing is to be checked yet."""
+    """Call the reader's code; an answer of None, or with `...` in it, means that nothing is to be checked."""
     answer = attempt(*args, **kwargs)
     parts = answer if isinstance(answer, tuple) else (answer,)
     if answer is None or any(part is ... for part in parts):

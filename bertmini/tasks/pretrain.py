@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from bertmini.config import BertConfig
+from bertmini.data import hub
 from bertmini.data.batches import Batch, PretrainingData, pad
 from bertmini.data.corpus import Corpus
 from bertmini.data.text import Document, hold_out, read_documents, split_sentences
@@ -38,7 +39,20 @@ def read_corpus(
         documents: how many are used at most; None: all, and 20,000 of the Gazette.
         held_out: one document in so many; 0 holds none out.
         reading: encoding, strict and separator of `read_documents`.
+
+    Raises:
+        InputError: the data cannot be read, or nothing would be left to train on.
     """
+    if not data or (len(data) > 1 and any(name == "gazette" or name.startswith("hf:") for name in data)):
+        names = " ".join(data) or "nothing"
+        raise InputError(f"found {names} as data; expected gazette or one hf:NAME, or files and folders")
+    if documents is not None and documents < 1:
+        raise InputError(f"documents is {documents}; expected 1 or more")
+    if held_out < 0 or held_out == 1:
+        raise InputError(
+            f"held_out is {held_out}; expected 2 or more, or 0 for none, "
+            "since one document in one leaves nothing to train on"
+        )
     if list(data) == ["gazette"]:
         from bertmini.gazette import Gazette
 
@@ -66,14 +80,14 @@ def read_part(data: str, split: str, **reading: Any) -> list[Document]:
 
 def hub_documents(name: str, documents: int | None) -> list[Document]:
     """The column `text` of a data set's train split, a document a row."""
-    from datasets import load_dataset
-
-    rows = load_dataset(*name.removeprefix("hf:").split(":"), split="train", streaming=True)
     found = []
-    for row in rows:
+    for number, row in enumerate(hub.stream(name), start=1):
         if "text" not in row:
             raise InputError(f"{name}: columns are {', '.join(row)}; expected one named text")
-        found += [sentences] if (sentences := split_sentences(row["text"])) else []
+        text = "" if row["text"] is None else row["text"]
+        if not isinstance(text, str):
+            raise InputError(f"{name} train:{number}: text is {text!r:.60}; expected a string")
+        found += [sentences] if (sentences := split_sentences(text)) else []
         if len(found) == documents:
             break
     if not found:
@@ -91,15 +105,40 @@ def new_model(preset: str, objective: str, tokenizer: Any, seed: int, dropout: f
         max_position_embeddings=max(512, tokenizer.model_max_length),
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
+        extra={"trained_positions": tokenizer.model_max_length},
     )
     return MODELS[objective](config)
 
 
-def load_model(directory: str | Path, objective: str, seed: int, dropout: float) -> BertForMaskedLM:
-    """A pretrained model to go on from; heads that it lacks begin at random."""
+def load_model(
+    directory: str | Path, objective: str, tokenizer: Any, seed: int, dropout: float
+) -> BertForMaskedLM:
+    """A pretrained model to go on from; heads that it lacks begin at random.
+
+    Positions that it never used in training begin as copies of those that it did.
+
+    Raises:
+        InputError: the tokenizer has more pieces, or longer rows, than the model can take.
+    """
     torch.manual_seed(seed)
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    return MODELS[objective].from_pretrained(directory, **rates)
+    model = MODELS[objective].from_pretrained(directory, **rates)
+    config, length = model.config, tokenizer.model_max_length
+    if config.max_position_embeddings < length:
+        raise InputError(
+            f"--max-length {length}: the position table of {directory} has {config.max_position_embeddings} "
+            "rows; ask for so many at most"
+        )
+    if config.vocab_size < len(tokenizer):
+        raise InputError(
+            f"the tokenizer has {len(tokenizer)} pieces and {directory} knows {config.vocab_size}: "
+            "leave --tokenizer out to take the model's own"
+        )
+    # Only a model that was pretrained here says how many; of others all are taken to be trained.
+    trained = config.extra.get("trained_positions", config.max_position_embeddings)
+    extend_positions(model, trained, length)
+    model.config.extra["trained_positions"] = max(trained, length)
+    return model
 
 
 def extend_positions(model: BertForMaskedLM, trained: int, length: int) -> None:
@@ -109,31 +148,27 @@ def extend_positions(model: BertForMaskedLM, trained: int, length: int) -> None:
     would have to learn it again (Beltagy et al. 2020, arXiv 2004.05150, section 5).
     """
     table = model.bert.embeddings.position.weight
-    new = torch.arange(trained, length)
+    new = torch.arange(trained, max(trained, length))
     with torch.no_grad():
         table[new] = table[1 + (new - 1) % (trained - 1)]
 
 
-def short_first(model: BertForMaskedLM, data: PretrainingData, batches: int) -> Callable[[int], Batch]:
+def short_first(data: PretrainingData, batches: int) -> Callable[[int], Batch]:
     """Batches of short rows, then those of `data`: a warm-up of the sequence length.
 
     To find a neighbour, attention has to learn each place of the position table, and over few places it
-    learns that sooner. A short batch holds as many tokens, in rows of 32. Meanwhile the model's other
-    positions are kept as copies of those that learn.
+    learns that sooner. A short batch holds as many tokens, in rows of 32.
 
     Source: Li et al. 2022, arXiv 2108.06084; BERT itself had rows of 128 before those of 512 (section A.2).
     """
-    if not batches or data.max_length <= SHORT_ROW:
-        return data.batch
     short = replace(data, batch_size=data.batch_size * data.max_length // SHORT_ROW, max_length=SHORT_ROW)
 
-    def batch_at(number: int) -> Batch:
-        if number > batches:
-            return data.batch(number - batches)
-        extend_positions(model, SHORT_ROW, data.max_length)
-        return short.batch(number) if number < batches else data.batch(0)
+    return lambda number: short.batch(number) if number < batches else data.batch(number - batches)
 
-    return batch_at
+
+def objective_of(model: BertForMaskedLM) -> str:
+    """What a model with its heads is trained for."""
+    return "mlm+nsp" if isinstance(model, BertForPreTraining) else "mlm"
 
 
 def training_data(
@@ -170,9 +205,17 @@ def pretrain(
     if not 0 <= short_share < 1:
         raise InputError(f"short_share is {short_share}; it must be in [0, 1)")
     options = settle(model, data.batch, options, run=run, loss=loss)
-    short_batches = round(short_share * (options.steps or 0)) * options.accumulation
-    batch_at = short_first(model, data, short_batches)
-    history = train(model, batch_at, options, evaluate=evaluate, run=run, loss=loss)
+    short_steps = round(short_share * (options.steps or 0)) if data.max_length > SHORT_ROW else 0
+    batch_at = short_first(data, short_steps * options.accumulation) if short_steps else data.batch
+
+    def keep_copies(step: int) -> None:
+        """Until the long rows come, the positions that only they use follow those that learn."""
+        if short_steps and step <= short_steps:
+            extend_positions(model, SHORT_ROW, data.max_length)
+
+    history = train(
+        model, batch_at, options, evaluate=evaluate, run=run, loss=loss, before_update=keep_copies
+    )
     return summary(history, evaluate)
 
 

@@ -36,6 +36,7 @@ def train(
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     run: Run | None = None,
     loss: Callable[[nn.Module, Batch], Any] | None = None,
+    before_update: Callable[[int], None] | None = None,
     progress: bool = True,
 ) -> History:
     """Trains a model in place, and leaves it in evaluation mode.
@@ -48,6 +49,7 @@ def train(
         evaluate: gives metrics by name; called without gradients, the model in evaluation mode.
         run: Run to log to, to write checkpoints to, and to continue from.
         loss: called with model and batch in place of the model, returns what the model would.
+        before_update: called with the number of each update before it, to change the model by hand.
         progress: bool, show a bar where stderr is a terminal.
 
     Returns:
@@ -76,6 +78,8 @@ def train(
     with tqdm(total=steps, initial=at.step, unit="step", disable=quiet) as bar:
         while at.step < steps and not (options.patience and at.stale >= options.patience):
             started = time.perf_counter()
+            if before_update:
+                before_update(at.step)
             learning_rate = set_learning_rate(optimizer, options, at.step)
             first = at.step * options.accumulation
             batches = [to_device(batch_at(first + i), device) for i in range(options.accumulation)]
@@ -86,18 +90,21 @@ def train(
             at.add(losses, sum(map(count_tokens, batches)), time.perf_counter() - started)
             last = at.step == steps
 
-            if last or at.step % options.log_every == 0:
-                line = at.take() | {"learning_rate": learning_rate, "gradient_norm": norm}
-                bar.set_postfix(loss=f"{line['loss']:.3f}")
-                record(line)
+            metrics = None
             if evaluate and (last or (options.evaluate_every and at.step % options.evaluate_every == 0)):
                 model.eval()
                 with torch.no_grad(), autocast(device, options):
                     metrics = evaluate(model)
                 model.train()
-                record({"step": at.step, "dev": metrics})
                 if options.metric and at.improved(options.metric, metrics):
                     best = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
+                last = last or at.stale == options.patience
+            if last or at.step % options.log_every == 0:
+                line = at.take() | {"learning_rate": learning_rate, "gradient_norm": norm}
+                bar.set_postfix(loss=f"{line['loss']:.3f}")
+                record(line)
+            if metrics:
+                record({"step": at.step, "dev": metrics})
             if run and (last or at.step % options.checkpoint_every == 0):
                 run.save(model, optimizer, scaler, at, best, options.keep)
             bar.update()
@@ -121,7 +128,7 @@ def settle(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device).train()
-    options = run.options if run and run.saved() else options
+    options = run.options if run and run.is_settled else options
     if options.precision == "auto":
         options = replace(options, precision=best_precision(device))
     if options.steps is None:
@@ -149,13 +156,14 @@ def update(
         The losses by name with their sum as "loss", and the length of the gradient before clipping.
     """
     losses: dict[str, float] = {"loss": 0.0}
-    for batch in batches:
+    targets = cache(lambda name: [count_targets(name, batch) for batch in batches])
+    for number, batch in enumerate(batches):
         with autocast(batch["input_ids"].device, options):
             output = loss(model, batch)
         weights = getattr(output, "weights", {})  # a loss of several parts may weigh them
         total = torch.zeros((), device=batch["input_ids"].device)
         for name, value in output.losses.items():
-            share = count_targets(name, batch) / max(1, sum(count_targets(name, each) for each in batches))
+            share = targets(name)[number] / max(1, sum(targets(name)))
             total = total + weights.get(name, 1.0) * share * value
             losses[name] = losses.get(name, 0.0) + share * value.item()
         scaler.scale(total).backward()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -17,11 +18,18 @@ from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bertmini.errors import InputError
+from bertmini.files import sync_directory, write
 from bertmini.machine import git_commit, machine, versions
 from bertmini.training.options import Options, Progress
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("bertmini")
 
@@ -38,13 +46,16 @@ class Run:
         self.checkpoints = self.directory / "checkpoints"
 
     @classmethod
-    def create(cls, directory: str | Path, options: Options, settings: dict[str, Any] | None = None) -> Run:
+    def create(
+        cls, directory: str | Path, options: Options, settings: dict[str, Any] | None = None, *parts: Any
+    ) -> Run:
         """A new run.
 
         Args:
             directory: str or Path, does not exist yet, or is empty.
             options: Options of training.
             settings: dict that JSON can hold, all other options of the command.
+            parts: what is saved at once, by `save_pretrained(directory)`: the tokenizer, say.
 
         Raises:
             InputError: the directory holds something, or cannot be written.
@@ -57,9 +68,11 @@ class Run:
         with _explained(run.directory):
             run.checkpoints.mkdir(parents=True)
             run.log_file.touch()
-        run._write_json(
+        for part in parts:
+            part.save_pretrained(run.directory)
+        run._write_json(  # the last one: a directory with a run.json can be resumed
             "run.json",
-            {"training": asdict(options), "settings": settings or {},
+            {"training": asdict(options), "settled": False, "settings": settings or {},
              "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
              "git_commit": git_commit(), "versions": versions(), "machine": machine()},
         )  # fmt: skip
@@ -80,25 +93,56 @@ class Run:
     def record(self) -> dict[str, Any]:
         """What run.json holds."""
         try:
-            return json.loads((self.directory / "run.json").read_text("utf-8"))
-        except (OSError, ValueError) as error:
+            record = json.loads((self.directory / "run.json").read_text("utf-8"))
+            if not all(isinstance(record[part], dict) for part in ("training", "settings")):
+                raise ValueError("training and settings are no objects")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = " ".join(str(error).split())
             raise InputError(
-                f"{self.directory}: not a run directory (run.json: {error}); start one"
+                f"{self.directory}: not a run directory (run.json: {reason}); start a new run"
             ) from None
+        return record
 
     @property
     def options(self) -> Options:
-        """The options of training, with the number of steps once it is known."""
-        return Options(**self.record()["training"])
+        """The options of training; setting them settles what was left open, precision and steps."""
+        try:
+            return Options(**self.record()["training"])
+        except TypeError as error:
+            raise InputError(
+                f"{self.directory}: run.json is of another version ({error}); start a new run"
+            ) from None
 
     @options.setter
     def options(self, options: Options) -> None:
-        self._write_json("run.json", self.record() | {"training": asdict(options)})
+        self._write_json("run.json", self.record() | {"training": asdict(options), "settled": True})
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether precision and steps were decided; they hold when the run continues elsewhere."""
+        return bool(self.record().get("settled"))
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Within it no other process trains in this directory, where the system has POSIX locks.
+
+        Raises:
+            InputError: one does already.
+        """
+        with open(self.log_file, "rb") as file:
+            if fcntl:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError:
+                    raise InputError(
+                        f"{self.directory}: another process is training here; wait for it"
+                    ) from None
+            yield
 
     def log(self, line: dict[str, Any]) -> None:
         """Adds a line to log.jsonl."""
         with _explained(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+            file.write(json.dumps(_finite(line)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
@@ -153,23 +197,23 @@ class Run:
         temporary = self.checkpoints / f".step-{progress.step}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            with _explained(temporary, "the checkpoints before it are intact; make room and use --resume"):
-                temporary.mkdir()
+            with _explained(temporary):
                 checksums = {}
                 for name, tensors in files.items():
                     data = safetensors.torch.save(tensors)
                     checksums[name] = hashlib.sha256(data).hexdigest()
-                    _write(temporary / name, data)
+                    write(temporary / name, data)
                 state = {"progress": asdict(progress), "log_bytes": self.log_file.stat().st_size}
                 state |= {"scaler": scaler.state_dict(), "sha256": checksums}
-                _write(temporary / "state.json", json.dumps(state, indent=2).encode())
+                write(temporary / "state.json", json.dumps(state, indent=2).encode())
                 final = self.checkpoints / f"step-{progress.step}"
                 shutil.rmtree(final, ignore_errors=True)
                 os.rename(temporary, final)
-                _sync_directory(self.checkpoints)
-        except BaseException:
+                sync_directory(self.checkpoints)
+        except InputError as error:
+            raise InputError(f"{error}; the checkpoints before it are intact, use --resume") from None
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
-            raise
         for path in self.saved()[:-keep]:
             shutil.rmtree(path, ignore_errors=True)
 
@@ -193,9 +237,11 @@ class Run:
         for path in reversed(saved):
             try:
                 state, files = _read_checkpoint(path)
-            except (OSError, ValueError, KeyError) as error:
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 logger.warning("%s is damaged (%s); using the checkpoint before it", path, error)
                 continue
+            if self.log_file.stat().st_size < state["log_bytes"]:
+                raise InputError(f"{self.log_file}: shorter than when {path.name} was saved; put it back")
             load_tensors(model, files["model.safetensors"], path / "model.safetensors")
             _load_optimizer(model, optimizer, files["optimizer.safetensors"])
             _set_random_states(files["rng.safetensors"])
@@ -208,11 +254,15 @@ class Run:
         return Progress(), None
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        temporary = self.directory / f".{name}.tmp"
-        with _explained(self.directory / name):
-            _write(temporary, (json.dumps(content, indent=2) + "\n").encode())
-            os.replace(temporary, self.directory / name)
-            _sync_directory(self.directory)
+        write(self.directory / name, (json.dumps(content, indent=2) + "\n").encode())
+
+
+def _finite(line: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no infinity: the norm of a gradient that overflowed in fp16 becomes null."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in line.items()
+    }
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -278,23 +328,11 @@ def _set_random_states(states: dict[str, Tensor]) -> None:
             torch.cuda.set_rng_state(states[f"cuda{i}"], i)
 
 
-def _write(path: Path, data: bytes) -> None:
-    with open(path, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    if os.name == "posix":  # elsewhere a directory cannot be opened
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
-
-
 @contextmanager
-def _explained(path: Path, advice: str = "make room, or name another place") -> Iterator[None]:
+def _explained(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror or error}); {advice}") from None
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror or error}); make room, or name another place"
+        ) from None

@@ -18,7 +18,17 @@ from bertmini.training import linear_schedule as package_schedule
 @exercise("06.1")
 def schedule(attempt) -> None:
     """`cosine_schedule(step, steps, warmup)`: a linear rise, then a fall along half a cosine."""
-    cases = [(0, 1, 0), (0, 2, 0), (1, 2, 0), (0, 2, 1), (0, 4, 2), (1, 4, 2), (2, 4, 2), (3, 4, 2), (7, 10, 4)]
+    cases = [
+        (0, 1, 0),
+        (0, 2, 0),
+        (1, 2, 0),
+        (0, 2, 1),
+        (0, 4, 2),
+        (1, 4, 2),
+        (2, 4, 2),
+        (3, 4, 2),
+        (7, 10, 4),
+    ]
     for step, steps, warmup in cases:
         linear = package_schedule(step, steps, warmup)
         share = (step - warmup) / (steps - warmup)
@@ -30,7 +40,9 @@ def schedule(attempt) -> None:
         if answer == 0:
             raise Wrong(f"for {given} you gave 0, and the batch changes nothing; expected {expected:g}")
         if abs(answer - linear) < 1e-6 < abs(linear - expected):
-            raise Wrong(f"for {given} you gave {answer:.4g}: that is the line; on the cosine it is {expected:.4g}")
+            raise Wrong(
+                f"for {given} you gave {answer:.4g}: that is the line; on the cosine it is {expected:.4g}"
+            )
         if abs(answer - expected) > 1e-6:
             raise Wrong(f"for {given} you gave {answer:.4g}, expected {expected:.4g}")
 
