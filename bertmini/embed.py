@@ -14,9 +14,11 @@ import torch
 from torch.nn import functional as F
 
 from bertmini.data.task_files import Example
+from bertmini.errors import InputError
 from bertmini.hub import locate
+from bertmini.machine import best_device
 from bertmini.model.bert import Bert
-from bertmini.predict import Features, Text, as_example, by_length, padded
+from bertmini.predict import Features, Text, as_example, by_length, padded, refuse_larger
 from bertmini.tokenizer import WordPieceTokenizer
 
 
@@ -29,22 +31,30 @@ class Embedder:
         model: the encoder.
         tokenizer: the model's; longer texts are cut.
         batch_size: texts a batch.
+
+    Raises:
+        InputError: the tokenizer is not the model's.
     """
 
     def __init__(self, model: Bert, tokenizer: WordPieceTokenizer, batch_size: int = 32) -> None:
+        refuse_larger(tokenizer, model.config)
         self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
         self.max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, batch_size: int = 32) -> Embedder:
-        """The embedder of a directory or a hub id, whatever head its model has.
+        """The embedder of a directory or a hub id, whatever head its model has, on a GPU where there is one.
 
         Raises:
-            InputError: there is no model.
+            InputError: there is no model, or it has another tokenizer.
         """
         directory = locate(directory)
-        model = Bert.from_pretrained(directory)
-        return cls(model, WordPieceTokenizer.from_pretrained(directory), batch_size)
+        model = Bert.from_pretrained(directory).to(best_device())
+        tokenizer = WordPieceTokenizer.from_pretrained(directory)
+        try:
+            return cls(model, tokenizer, batch_size)
+        except InputError as error:
+            raise InputError(f"{directory}: {error}") from None
 
     def __call__(self, texts: str | list[Text]) -> np.ndarray:
         """Vectors of texts: float32 [texts, hidden]; of a single text, [hidden]."""

@@ -36,6 +36,11 @@ def machine() -> dict[str, Any]:
     }
 
 
+def best_device() -> torch.device:
+    """Where a model runs fastest: on a GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def git_commit() -> str | None:
     """The commit of the working directory, or None outside a repository."""
     try:

@@ -14,6 +14,7 @@ from bertmini.data.batches import pad
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.hub import locate
+from bertmini.machine import best_device
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
 from bertmini.tasks import classes_of, classify, regress
 from bertmini.tokenizer import WordPieceTokenizer
@@ -37,25 +38,30 @@ class Predictor:
         tokenizer: the model's.
         batch_size: texts a batch.
         top: candidates a mask (masked-language models only).
+
+    Raises:
+        InputError: the tokenizer is not the model's, or the model gives several answers at once.
     """
 
     def __init__(self, model: Any, tokenizer: WordPieceTokenizer, batch_size: int = 32, top: int = 5) -> None:
+        refuse_larger(tokenizer, model.config)
         self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
         self.fills = isinstance(model, BertForMaskedLM)
         self.task: Any = None if self.fills else regress if model.is_regression else classify
+        self.classes = None if self.fills else classes_of(model)
         self.top = min(top, model.config.vocab_size)
         self.max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **options: Any) -> Predictor:
-        """The predictor of a directory or a hub id.
+        """The predictor of a directory or a hub id, on a GPU where there is one.
 
         Args:
             directory: holds a model with a task's head and its tokenizer.
             options: batch_size and top, as for the class.
 
         Raises:
-            InputError: where the directory's model has no head that is known here.
+            InputError: where the directory's model has no head that is known here, or another tokenizer.
         """
         directory = locate(directory)
         names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
@@ -67,7 +73,11 @@ class Predictor:
         model = MODELS[names[0]].from_pretrained(directory)
         if model.fresh:
             raise InputError(f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {names[0]}")
-        return cls(model, WordPieceTokenizer.from_pretrained(directory), **options)
+        tokenizer = WordPieceTokenizer.from_pretrained(directory)
+        try:
+            return cls(model.to(best_device()), tokenizer, **options)
+        except InputError as error:
+            raise InputError(f"{directory}: {error}") from None
 
     def __call__(self, inputs: Text | Iterable[Text]) -> Any:
         """Answer.
@@ -81,7 +91,7 @@ class Predictor:
             each mask the likeliest pieces as [{"token", "score"}].
 
         Raises:
-            InputError: a text without a mask (masked-language models), or longer than the position table.
+            InputError: a text without a mask, or longer than those of training (masked-language models).
         """
         if isinstance(inputs, str | tuple | dict | Example):
             return next(self.stream(iter([inputs])))
@@ -99,9 +109,15 @@ class Predictor:
         # A cut text may have lost its mask, so that only other tasks cut.
         cut = {} if self.fills else {"truncation": True, "max_length": self.max_length}
         features = self.tokenizer(example.text, example.pair, **cut)
-        if self.fills and self.tokenizer.mask_token_id not in features["input_ids"]:
+        ids = features["input_ids"]
+        if self.fills and self.tokenizer.mask_token_id not in ids:
             raise InputError(
                 f"no {self.tokenizer.mask_token} in {example.text[:60]!r}: put one where a word is missing"
+            )
+        if self.fills and len(ids) > self.max_length:  # the positions beyond may be as random as they began
+            raise InputError(
+                f"{example.text[:60]!r} has {len(ids)} tokens, and the model was trained on "
+                f"{self.max_length}; shorten the text"
             )
         return features
 
@@ -114,7 +130,7 @@ class Predictor:
                 yield {"masks": self.candidates(logits[ids == self.tokenizer.mask_token_id])}
             return
         for logits in output.logits.float().cpu().numpy():
-            yield self.task.answer(logits, classes_of(self.model) or [])
+            yield self.task.answer(logits, self.classes or [])
 
     def candidates(self, logits: torch.Tensor) -> list[list[dict[str, Any]]]:
         """For each mask, logits [masks, vocabulary], the likeliest pieces."""
@@ -126,6 +142,14 @@ class Predictor:
             ]
             for row, of_row in zip(ids.tolist(), scores.tolist(), strict=True)
         ]
+
+
+def refuse_larger(tokenizer: WordPieceTokenizer, config: BertConfig) -> None:
+    if len(tokenizer) > config.vocab_size:  # an id too large stops a GPU without saying why
+        raise InputError(
+            f"the tokenizer has {len(tokenizer)} pieces and the model knows {config.vocab_size}: "
+            "take the tokenizer that the model was trained with"
+        )
 
 
 def by_length(
@@ -165,6 +189,8 @@ def as_example(text: Text) -> Example:
         return Example(text)
     if isinstance(text, tuple) and len(text) == 2 and all(isinstance(part, str) for part in text):
         return Example(*text)
-    if isinstance(text, dict) and isinstance(text.get("text"), str) and set(text) <= {"text", "pair"}:
-        return Example(text["text"], text.get("pair"))
+    if isinstance(text, dict) and set(text) <= {"text", "pair"}:
+        first, second = text.get("text"), text.get("pair")
+        if isinstance(first, str) and isinstance(second, str | None):
+            return Example(first, second)
     raise InputError(f'{str(text)[:60]!r} is no text; expected a string, two, or {{"text": …, "pair": …}}')

@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 
+from bertmini import InputError, WordPieceTokenizer
 from bertmini.cli import main
 from bertmini.data.task_files import Example
 from bertmini.embed import Embedder, write_npy, write_parquet
@@ -53,6 +54,18 @@ def test_a_stream_is_read_a_window_at_a_time(embedder):
     stream = embedder.stream(f"day {i}" for i in taken)
     assert next(stream)[0].text == "day 0"
     assert next(taken) <= 16 * embedder.batch_size + 1
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(embedder):
+    larger = WordPieceTokenizer([*embedder.tokenizer.pieces, "brandnewword"])
+    with pytest.raises(InputError, match="the tokenizer has 1001 pieces and the model knows 1000"):
+        Embedder(embedder.model, larger)
+
+
+def test_a_model_goes_where_it_is_fastest(monkeypatch):
+    monkeypatch.setattr("bertmini.embed.best_device", lambda: torch.device("meta"))
+    model = Embedder.from_pretrained(SHIPPED).model
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
 
 
 def test_files(embedder, tmp_path):

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
 import random
+import shutil
 
 import pytest
+import torch
+import transformers
 
-from bertmini import InputError, Predictor
+from bertmini import BertConfig, BertForSequenceClassification, InputError, Predictor, WordPieceTokenizer
 from bertmini.data.task_files import Example
+from bertmini.tasks import classes_of
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +70,13 @@ def test_a_long_text_is_cut_at_the_position_table(moods):
     assert "label" in moods("happy " * 2000)
 
 
-def test_what_is_no_text_is_named(moods):
+@pytest.mark.parametrize(
+    "bad",
+    [{"txt": "typo"}, {"text": "a", "pair": 5}, {"text": "a", "pair": {"x": 1}}, {"text": "a", "pair": []}],
+)
+def test_what_is_no_text_is_named(bad, moods):
     with pytest.raises(InputError, match="expected a string"):
-        moods([{"txt": "typo"}])
+        moods([bad])
 
 
 def test_each_mask_gets_its_candidates_in_falling_order(pretrained):
@@ -93,9 +102,6 @@ def test_a_bare_encoder_answers_nothing(tmp_path, pretrained):
 
 
 def test_a_checkpoint_without_its_head_is_refused(tmp_path, pretrained):
-    import json
-    import shutil
-
     shutil.copytree(pretrained, tmp_path, dirs_exist_ok=True)
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(
@@ -103,3 +109,61 @@ def test_a_checkpoint_without_its_head_is_refused(tmp_path, pretrained):
     )
     with pytest.raises(InputError, match="lacks classifier"):
         Predictor.from_pretrained(tmp_path)
+
+
+def test_a_text_longer_than_those_of_training_is_refused_though_the_position_table_has_room(pretrained):
+    predictor = Predictor.from_pretrained(pretrained)  # trained on 128 tokens, with a table of 512
+    fits, too_long = ("[MASK] " * words for words in (126, 127))
+    assert len(predictor(fits)["masks"]) == 126
+    with pytest.raises(
+        InputError, match="has 129 tokens, and the model was trained on 128; shorten the text"
+    ):
+        predictor(too_long)
+
+
+def test_two_labels_without_names_have_those_of_transformers(tmp_path, classifier):
+    """transformers does not write them to config.json."""
+    config = transformers.BertConfig(
+        vocab_size=600, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
+    theirs = transformers.BertForSequenceClassification(config).eval()
+    theirs.save_pretrained(tmp_path)
+    tokenizer = WordPieceTokenizer.from_pretrained(classifier)
+    tokenizer.save_pretrained(tmp_path)
+    answer = Predictor.from_pretrained(tmp_path)("a captain")
+    with torch.no_grad():
+        logits = theirs(**tokenizer(["a captain"], return_tensors="pt")).logits[0]
+    expected = dict(zip(theirs.config.id2label.values(), logits.softmax(-1).tolist(), strict=True))
+    assert answer["scores"] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize(("problem", "labels"), [("multi_label_classification", "abc"), ("regression", "ab")])
+def test_a_model_of_several_answers_at_once_gives_none(problem, labels):
+    config = BertConfig(
+        vocab_size=99, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+        id2label=dict(enumerate(labels)), problem_type=problem,
+    )  # fmt: skip
+    with pytest.raises(InputError, match=f"problem_type is '{problem}' with {len(labels)} labels"):
+        classes_of(BertForSequenceClassification(config))
+
+
+def test_a_tokenizer_larger_than_the_model_is_refused(pretrained):
+    predictor = Predictor.from_pretrained(pretrained)
+    larger = WordPieceTokenizer([*predictor.tokenizer.pieces, "brandnewword"])
+    with pytest.raises(InputError, match="the tokenizer has 601 pieces and the model knows 600"):
+        Predictor(predictor.model, larger)
+
+
+def test_a_model_goes_where_it_is_fastest(monkeypatch, classifier):
+    monkeypatch.setattr("bertmini.predict.best_device", lambda: torch.device("meta"))
+    model = Predictor.from_pretrained(classifier).model
+    assert {parameter.device.type for parameter in model.parameters()} == {"meta"}
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+def test_answers_on_a_gpu_are_those_on_a_cpu(moods, classifier, pretrained):
+    on_cpu = Predictor(BertForSequenceClassification.from_pretrained(classifier), moods.tokenizer)
+    texts = ["the captain was happy on day 3", "afraid"]
+    for one, other in zip(moods(texts), on_cpu(texts), strict=True):
+        assert one["scores"] == pytest.approx(other["scores"], abs=1e-3)
+    assert Predictor.from_pretrained(pretrained)("[MASK]")["masks"]

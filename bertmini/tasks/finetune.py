@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from bertmini.config import BertConfig
 from bertmini.data.batches import TaskData
 from bertmini.data.task_files import Example
+from bertmini.errors import InputError
 from bertmini.hub import locate
 from bertmini.model.bert import BertForSequenceClassification
 from bertmini.training import History, Options, Run, train
@@ -168,5 +169,18 @@ def evaluate(
 
 
 def classes_of(model: BertForSequenceClassification) -> list[str] | None:
-    """The labels of a model by index; None where it gives a score."""
-    return None if model.is_regression else list((model.config.id2label or {}).values())
+    """The labels of a model by index; None where it gives a score.
+
+    Raises:
+        InputError: the model gives several labels at once, or several scores.
+    """
+    config = model.config
+    if config.problem_type == "multi_label_classification" or (model.is_regression and config.num_labels > 1):
+        raise InputError(
+            f"problem_type is {config.problem_type!r} with {config.num_labels} labels; expected "
+            "single_label_classification, or regression with one: bertmini gives one label, or one number"
+        )
+    if model.is_regression:
+        return None
+    # transformers leaves its own names for two labels out of config.json.
+    return list((config.id2label or {0: "LABEL_0", 1: "LABEL_1"}).values())
