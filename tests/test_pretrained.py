@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from bertmini import BertForPreTraining, Gazette, Predictor, WordPieceTokenizer
+from bertmini.cli import main
 from bertmini.hub import SHIPPED
 from bertmini.tasks.pretrain import held_out_metrics, read_part
 
@@ -51,6 +52,7 @@ def test_it_is_small_and_loads_in_transformers() -> None:
     assert torch.equal(ours, theirs)
 
 
-def test_it_is_what_the_predictor_takes_without_a_name() -> None:
-    answer = Predictor.from_pretrained(SHIPPED)("The harbour [MASK] has elected her.")
-    assert answer
+def test_it_is_what_a_command_takes_without_a_name(capsys) -> None:
+    text = "The harbour [MASK] has elected her."
+    assert main(["fill", text]) == 0
+    assert json.loads(capsys.readouterr().out) == Predictor.from_pretrained(SHIPPED)(text)

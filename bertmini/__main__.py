@@ -1,0 +1,3 @@
+from bertmini.cli import main
+
+raise SystemExit(main())
