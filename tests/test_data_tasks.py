@@ -197,11 +197,30 @@ def test_real_sets_are_read_whole(data_directory, name, task, rows, classes):
 
 def test_latin_1_is_read_with_a_warning_or_refused(data_directory):
     with pytest.warns(UserWarning, match=r"read as Latin-1: .*trec/train\.txt"):
+def test_what_is_null_on_the_hub_is_left_out_and_an_empty_part_refused(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    one = datasets.Dataset.from_dict({"text": ["a"], "label": ["1"]})
+    null = datasets.Dataset.from_dict({"text": ["a", None], "label": ["1", "1"]})
+    loaded = {"null": {"train": one, "test": null}, "empty": {"train": one, "dev": one.select([])}}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: loaded[name])
+    with pytest.raises(InputError, match="hf:null test:2: no text; found label"):
+        read_task("hf:null")
+    with pytest.raises(InputError, match="hf:empty: its part dev has no row; expected examples"):
+        read_task("hf:empty")
+
+
         read_task(data_directory / "trec")
     with pytest.raises(InputError, match=r"trec/train\.txt:\d+ is not UTF-8"):
         read_task(data_directory / "trec", strict=True)
 
 
+    for name in ("hf:", "hf:a:b:c"):
+        with pytest.raises(InputError, match=f"{name} names no data set; expected hf:NAME or"):
+            read_task(name)
+    (tmp_path / "train.json").write_text('{"text": ')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="hf:json cannot be loaded: "):
+        read_task("hf:json")
 @pytest.fixture(scope="module")
 def tokenizer():
     return WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from bertmini import InputError
 from bertmini.data.text import hold_out, read_documents, read_files, split_sentences
 
+from bertmini.tasks.pretrain import hub_documents, read_corpus
 
 @pytest.mark.parametrize(
     "sentences",
@@ -159,3 +160,61 @@ def test_one_document_cannot_be_held_out():
 )
 def test_documents_of_real_books_are_their_chapters(data_directory, book, documents):
     assert len(read_documents(data_directory / book)) == documents
+@pytest.mark.parametrize("data", [["hf:a", "hf:b"], ["gazette", "hf:a"], ["book.txt", "gazette"], []])
+def test_gazette_and_sets_of_the_hub_stand_alone(data):
+    with pytest.raises(InputError, match="as data; expected gazette or one hf:NAME, or files and folders"):
+        read_corpus(data)
+
+
+@pytest.mark.parametrize("documents", [0, -1])
+def test_less_than_one_document_is_refused(documents):
+    with pytest.raises(InputError, match=f"documents is {documents}; expected 1 or more"):
+        read_corpus(["gazette"], documents)
+
+
+@pytest.mark.parametrize("held_out", [1, -2])
+def test_holding_out_every_document_is_refused(held_out):
+    with pytest.raises(InputError, match=f"held_out is {held_out}; expected 2 or more, or 0"):
+        read_corpus(["gazette"], held_out=held_out)
+
+
+@pytest.fixture
+def hub_rows(monkeypatch):
+    """The rows that the hub's library gives for every set, one by one; an exception is raised in its turn."""
+    datasets, rows = pytest.importorskip("datasets"), []
+
+    def stream(*name, split, streaming):
+        for row in rows:
+            if isinstance(row, Exception):
+                raise row
+            yield row
+
+    monkeypatch.setattr(datasets, "load_dataset", stream)
+    return rows
+
+
+def test_a_set_of_the_hub_is_a_document_a_row(hub_rows):
+    hub_rows += [{"text": "One. Two."}, {"text": None}, {"text": ""}, {"text": "Three."}, RuntimeError()]
+    assert hub_documents("hf:set", 2) == [["One.", "Two."], ["Three."]]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "message"),
+    [
+        ("hf:", [], "hf: names no data set; expected hf:NAME or hf:NAME:CONFIGURATION"),
+        ("hf:a:b:c", [], "hf:a:b:c names no data set"),
+        ("hf:a:", [], "hf:a: names no data set"),
+        ("hf:a", [ArithmeticError("no\nJSON")], "hf:a cannot be loaded: no$"),
+        ("hf:a", [{"text": "One."}, KeyError()], "hf:a cannot be loaded: KeyError$"),
+        ("hf:a", [{"line": "One."}], "hf:a: columns are line; expected one named text"),
+        ("hf:a", [{"text": "One."}, {"text": 7}], "hf:a train:2: text is 7; expected a string"),
+        ("hf:a", [{"text": None}], "hf:a: no sentence found"),
+    ],
+)
+def test_a_set_of_the_hub_that_is_no_text_is_refused_in_one_line(hub_rows, name, rows, message):
+    hub_rows += rows
+    with pytest.raises(InputError, match=message) as error:
+        hub_documents(name, None)
+    assert "\n" not in str(error.value)
+
+

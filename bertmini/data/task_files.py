@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bertmini.data import hub
 from bertmini.data.text import read_files
 from bertmini.errors import InputError
 
@@ -74,7 +75,7 @@ def read_task(
         gazette = Gazette()
         return {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
     if name.startswith("hf:"):
-        tables = _hub_tables(name.removeprefix("hf:"))
+        tables = _hub_tables(name)
     else:
         paths = _paths(Path(data))
         texts = read_files(paths.values(), encoding=encoding, strict=strict)
@@ -167,12 +168,7 @@ def _text_table(lines: list[tuple[str, str]]) -> Iterator[Row]:
 
 
 def _hub_tables(name: str) -> dict[str, list[Row]]:
-    from datasets import load_dataset
-
-    try:
-        loaded: Any = load_dataset(*name.split(":"))
-    except (OSError, ValueError, RuntimeError) as error:  # not there, no network, another configuration
-        raise InputError(f"hf:{name} cannot be loaded: {str(error).splitlines()[0]}") from None
+    loaded = hub.load(name)
     tables = {}
     for split, names in SPLITS.items():
         for part in [loaded[each] for each in names if each in loaded][:1]:
@@ -180,14 +176,16 @@ def _hub_tables(name: str) -> dict[str, list[Row]]:
             name_of = {column: getattr(part.features[column], "int2str", str) for column in part.features}
             tables[split] = [
                 (
-                    f"hf:{name} {split}:{i}",
-                    {c: name_of[c](value) for c, value in row.items() if value != unknown},
+                    f"{name} {split}:{i}",
+                    {c: name_of[c](value) for c, value in row.items() if value not in (None, unknown)},
                 )
                 for i, row in enumerate(part, start=1)
             ]
     if not tables:
-        raise InputError(f"hf:{name} has {', '.join(loaded)}; expected train, validation or test")
+        raise InputError(f"{name} has {', '.join(loaded)}; expected train, validation or test")
     return tables
+            if not tables[split]:
+                raise InputError(f"{name}: its part {split} has no row; expected examples")
 
 
 def _choose(
