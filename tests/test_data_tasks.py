@@ -52,6 +52,18 @@ def test_formats_people_have_are_read(tmp_path, name):
     assert read_task(tmp_path / f"val.{suffix}") == {"dev": [example]}
 
 
+def test_what_is_null_is_left_out(tmp_path):
+    write(tmp_path, train_jsonl='{"text": "a", "pair": null, "label": "x"}\n')
+    assert read_task(tmp_path) == {"train": [Example("a", None, "x")]}
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_a_text_may_be_long(tmp_path, suffix):
+    comma = "," if suffix == "csv" else "\t"
+    write(tmp_path, **{f"train_{suffix}": f"text{comma}label\n{'a' * 200_000}{comma}1\n"})
+    assert read_task(tmp_path) == {"train": [Example("a" * 200_000, None, "1")]}
+
+
 def test_columns_can_be_named_or_numbered(tmp_path):
     write(tmp_path, train_csv="review,stars,title\ngood,5,t\n")
     assert read_task(tmp_path, "regress", ["title", "review"], "stars")["train"] == [
@@ -69,6 +81,8 @@ def test_a_test_part_without_labels_is_left_out(tmp_path):
     write(tmp_path, train_tsv="sentence\tlabel\na\t1\n", test_tsv="index\tsentence\n0\tb\n")
     with pytest.warns(UserWarning, match=r"test\.tsv:2: no column of labels"):
         assert set(read_task(tmp_path)) == {"train"}
+    with pytest.raises(InputError, match=r"test\.tsv:2: columns are index, sentence; .*--label-column"):
+        read_task(tmp_path / "test.tsv")  # nothing would be left
 
 
 BAD = {
@@ -84,6 +98,14 @@ BAD = {
     "missing in a line": (
         {"train_jsonl": '{"text": "a", "label": 1}\n{"text": "b"}\n'},
         r"jsonl:2: no label; found text",
+    ),
+    "null label": (
+        {"train_jsonl": '{"text": "a", "label": 1}\n{"text": "b", "label": null}\n'},
+        r"jsonl:2: no label; found text",
+    ),
+    "null text": (
+        {"train_jsonl": '{"text": "a", "label": 1}\n{"text": null, "label": 1}\n'},
+        r"jsonl:2: no text; found label",
     ),
     "unknown label": (
         {"train_txt": "a;joy\nb;fear\n", "val_txt": "a;joy\n\nb;rage\n"},
@@ -135,6 +157,12 @@ def test_classes_have_a_fixed_order():
 def test_the_gazette_gives_labelled_examples(name):
     splits = read_task(f"gazette/{name}", "classify" if name == "emotion" else "regress")
     assert set(splits) == {"train", "dev", "test"}
+def test_classes_that_are_one_number_have_a_fixed_order():
+    """Otherwise it would depend on PYTHONHASHSEED which of eight is 0."""
+    names = ["1".zfill(digits) for digits in range(8, 0, -1)]
+    assert label_names([Example("", None, name) for name in reversed(names)]) == names
+
+
     assert all(example.label is not None for example in splits["train"])
 
 

@@ -90,7 +90,8 @@ def read_task(
     splits: dict[str, list[Example]] = {}
     for split, rows in tables.items():
         where, first = rows[0]
-        if split == "test" and not any(set(names) <= first.keys() for names in label_choices):
+        is_labelled = any(set(names) <= first.keys() for names in label_choices)
+        if split == "test" and not is_labelled and len(tables) > 1:
             warnings.warn(f"{where}: no column of labels; the test part is left out", stacklevel=2)
             continue
         columns = _choose(where, first, text_choices, "--text-columns")
@@ -107,7 +108,7 @@ def read_task(
 def label_names(examples: Sequence[Example]) -> list[str]:
     """List the classes in a fixed order: numbers by value, then words by the alphabet."""
     names = {str(example.label) for example in examples}
-    return sorted(names, key=lambda name: (0, int(name), "") if name.isdecimal() else (1, 0, name))
+    return sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
 
 
 def _paths(path: Path) -> dict[str, Path]:
@@ -132,12 +133,14 @@ def _table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
     elif path.suffix == ".jsonl":
         for where, line in lines:
             try:
-                yield where, {column: str(value) for column, value in json.loads(line).items()}
+                values = json.loads(line).items()
             except (ValueError, AttributeError):
                 raise InputError(f"{where}: not a JSON object; expected one a line") from None
+            yield where, {column: str(value) for column, value in values if value is not None}
     elif path.suffix in (".tsv", ".csv"):
         # A quote in a TSV file is a quote. In a CSV file it holds commas and line breaks together.
         form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix == ".tsv" else {}
+        csv.field_size_limit(2**31 - 1)  # without it, a text beyond 131,072 characters is an error
         reader = csv.reader(io.StringIO(text), strict=True, **form)
         try:
             cells = [(f"{path}:{reader.line_num}", row) for row in reader if row]
