@@ -116,6 +116,10 @@ BAD = {
     "no label": ({"train_txt": "a;joy\nb\n"}, r"txt:2: expected text;label"),
     "no rows": ({"train_tsv": "text\tlabel\n"}, "a header without rows"),
     "empty": ({"train_tsv": ""}, "is empty"),
+    "BOM in CSV": ({"train_csv": "\ufeff"}, "is empty"),
+    "BOM in TSV": ({"train_tsv": "\ufeff\n"}, "is empty"),
+    "BOM in JSON lines": ({"train_jsonl": "\ufeff"}, "is empty"),
+    "fixed space": ({"train_txt": "\xa0\n"}, "is empty"),
     "nothing": ({}, "holds no such file; expected train"),
 }
 

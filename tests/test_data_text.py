@@ -156,6 +156,9 @@ def test_one_document_cannot_be_held_out():
         ("gutenberg/shakespeare-caesar.txt", 5),
         ("wikitext-2/wiki.test.tokens", 60),
         ("wikitext-2/wiki.valid.tokens", 60),
+        (b"\xef\xbb\xbf", {}, "is empty"),
+        ("\xa0\n\u3000".encode(), {}, "is empty"),
+        (b"\xa0", {}, "is empty"),
     ],
 )
 def test_documents_of_real_books_are_their_chapters(data_directory, book, documents):

@@ -51,8 +51,6 @@ def read_files(
     in_latin_1: list[Path] = []
     for path in _walk(paths):
         data = path.read_bytes()
-        if not data.strip():
-            raise InputError(f"{path} is empty; expected text")
         if encoding is None and b"\0" in data:
             raise InputError(f"{path} is binary (byte {data.index(0)} is zero); expected text in UTF-8")
         try:
@@ -66,6 +64,8 @@ def read_files(
             text = data.decode("latin-1")
             in_latin_1.append(path)
         yield path, text.replace("\r\n", "\n")
+        if not text.strip():
+            raise InputError(f"{path} is empty; expected text")
     if in_latin_1:
         count = f"{len(in_latin_1)} file{'s' * (len(in_latin_1) > 1)}"
         names = ", ".join(map(str, in_latin_1[:3])) + ", …" * (len(in_latin_1) > 3)
