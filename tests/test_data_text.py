@@ -86,7 +86,8 @@ def test_a_separator_replaces_the_rules(tmp_path):
 
 def test_a_folder_is_read_by_name_without_hidden_files(tmp_path):
     (tmp_path / "b").mkdir()
-    for name in ["b/2", "a", ".hidden", "c"]:
+    (tmp_path / "b" / ".git" / "refs").mkdir(parents=True)
+    for name in ["b/2", "a", ".hidden", "c", "b/.git/HEAD", "b/.git/refs/main"]:
         (tmp_path / name).write_text(f"{name}.")
     assert [path.name for path, _ in read_files([tmp_path])] == ["a", "2", "c"]
 
@@ -132,6 +133,7 @@ def test_a_folder_without_files_is_refused(tmp_path):
 
 @given(st.integers(2, 90), st.integers(2, 30))
 def test_holding_out_parts_the_documents(count, one_in):
+    assert [path.name for path, _ in read_files([tmp_path / "b" / ".git"])] == ["HEAD", "main"]
     documents = [[str(i)] for i in range(count)]
     rest, held_out = hold_out(documents, one_in)
     assert sorted(rest + held_out) == sorted(documents)

@@ -74,8 +74,8 @@ def read_files(
 
 def _walk(paths: Iterable[str | Path]) -> Iterator[Path]:
     for path in map(Path, paths):
-        inside = sorted(path.rglob("[!.]*")) if path.is_dir() else [path]
-        files = [file for file in inside if file.is_file()]
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        files = [file for file in inside if file.is_file() and not _is_hidden(file.relative_to(path))]
         if not files:
             found = "is a folder without files" if path.exists() else "does not exist"
             raise InputError(f"{path} {found}; expected a text file, or a folder of them")
@@ -83,6 +83,10 @@ def _walk(paths: Iterable[str | Path]) -> Iterator[Path]:
 
 
 def read_documents(
+def _is_hidden(file: Path) -> bool:
+    return any(part.startswith(".") for part in file.parts)
+
+
     paths: str | Path | Iterable[str | Path],
     *,
     encoding: str | None = None,
