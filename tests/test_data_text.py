@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bertmini.data.text
 from bertmini import InputError
 from bertmini.data.text import hold_out, read_documents, read_files, split_sentences
-
 from bertmini.tasks.pretrain import hub_documents, read_corpus
+
 
 @pytest.mark.parametrize(
     "sentences",
@@ -37,6 +38,48 @@ def test_splitting_loses_nothing_but_white_space(text):
     sentences = split_sentences(text)
     assert "".join("".join(sentences).split()) == "".join(text.split())
     assert all(sentence == " ".join(sentence.split()) != "" for sentence in sentences)
+
+
+class Watched:
+    """A pattern that notes how many characters it is given to search."""
+
+    def __init__(self, pattern):
+        self.pattern, self.searched = pattern, []
+
+    def search(self, line, start, end):
+        self.searched.append(end - start)
+        return self.pattern.search(line, start, end)
+
+
+def test_a_full_stop_has_one_word_searched_for_an_abbreviation(monkeypatch):
+    """From the sentence's start at each full stop, an index of 90 kB took half a minute."""
+    pattern = Watched(bertmini.data.text._ABBREVIATION)
+    monkeypatch.setattr(bertmini.data.text, "_ABBREVIATION", pattern)
+    index = "see p. 12, " * 500
+    assert split_sentences(f"{index}(Mr. Grey) by A.B.C.D.E.F.G.H.I.J.K.L. Zander. 1 End。No. 7") == [
+        f"{index}(Mr. Grey) by A.B.C.D.E.F.G.H.I.J.K.L. Zander.", "1 End。", "No. 7",
+    ]  # fmt: skip
+    assert sum(pattern.searched) < 600
+
+
+def test_a_long_row_of_full_stops_is_read_once():
+    """Read again from each of its full stops, this took minutes."""
+    assert split_sentences("." * 100_000 + "x") == ["." * 100_000 + "x"]
+
+
+def test_a_long_block_of_capitals_is_read_once(tmp_path):
+    """Read again from each of its letters, this took minutes."""
+    (tmp_path / "a").write_text(f"One. Two.\n\n\n{'A' * 200_000}a\n\n\nThree. Four.\n")
+    assert len(read_documents(tmp_path)[0]) == 5
+
+
+@pytest.mark.parametrize(
+    ("line", "is_title"),
+    [("THE TULIP", True), ("1. ÉTÉ OF '98", True), ("A", False), ("A B", False), ("THE Tulip", False)],
+)
+def test_a_title_has_two_capitals_together_and_no_small_letter(tmp_path, line, is_title):
+    (tmp_path / "a").write_text(f"One. Two.\n\n\n{line}\n\nThree. Four.\n")
+    assert (len(read_documents(tmp_path)) == 2) == is_title
 
 
 def test_headings_part_documents_and_are_no_text(tmp_path):
@@ -90,6 +133,7 @@ def test_a_folder_is_read_by_name_without_hidden_files(tmp_path):
     for name in ["b/2", "a", ".hidden", "c", "b/.git/HEAD", "b/.git/refs/main"]:
         (tmp_path / name).write_text(f"{name}.")
     assert [path.name for path, _ in read_files([tmp_path])] == ["a", "2", "c"]
+    assert [path.name for path, _ in read_files([tmp_path / "b" / ".git"])] == ["HEAD", "main"]
 
 
 def test_other_encodings_are_read_with_one_counted_warning(tmp_path):
@@ -112,6 +156,9 @@ def test_other_encodings_are_read_with_one_counted_warning(tmp_path):
         (None, {}, "does not exist; expected"),
         (b"", {}, "is empty"),
         (b" \n\n", {}, "is empty"),
+        (b"\xef\xbb\xbf", {}, "is empty"),
+        ("\xa0\n\u3000".encode(), {}, "is empty"),
+        (b"\xa0", {}, "is empty"),
         (b"text\x00\x01", {}, r"is binary \(byte 4 is zero\)"),
         (b"one\ncaf\xe9", {"encoding": "utf-8"}, "file:2 is not utf-8"),
         (b"text", {"encoding": "utf-9"}, "'utf-9' is unknown"),
@@ -133,7 +180,6 @@ def test_a_folder_without_files_is_refused(tmp_path):
 
 @given(st.integers(2, 90), st.integers(2, 30))
 def test_holding_out_parts_the_documents(count, one_in):
-    assert [path.name for path, _ in read_files([tmp_path / "b" / ".git"])] == ["HEAD", "main"]
     documents = [[str(i)] for i in range(count)]
     rest, held_out = hold_out(documents, one_in)
     assert sorted(rest + held_out) == sorted(documents)
@@ -145,26 +191,6 @@ def test_one_document_cannot_be_held_out():
         hold_out([["a"]])
 
 
-@pytest.mark.filterwarnings("ignore:.*Latin-1")
-@pytest.mark.parametrize(
-    ("book", "documents"),
-    [
-        ("gutenberg/austen-emma.txt", 55),
-        ("gutenberg/austen-persuasion.txt", 24),
-        ("gutenberg/austen-sense.txt", 50),
-        ("gutenberg/carroll-alice.txt", 12),
-        ("gutenberg/burgess-busterbrown.txt", 23),
-        ("gutenberg/milton-paradise.txt", 12),
-        ("gutenberg/shakespeare-caesar.txt", 5),
-        ("wikitext-2/wiki.test.tokens", 60),
-        ("wikitext-2/wiki.valid.tokens", 60),
-        (b"\xef\xbb\xbf", {}, "is empty"),
-        ("\xa0\n\u3000".encode(), {}, "is empty"),
-        (b"\xa0", {}, "is empty"),
-    ],
-)
-def test_documents_of_real_books_are_their_chapters(data_directory, book, documents):
-    assert len(read_documents(data_directory / book)) == documents
 @pytest.mark.parametrize("data", [["hf:a", "hf:b"], ["gazette", "hf:a"], ["book.txt", "gazette"], []])
 def test_gazette_and_sets_of_the_hub_stand_alone(data):
     with pytest.raises(InputError, match="as data; expected gazette or one hf:NAME, or files and folders"):
@@ -223,3 +249,20 @@ def test_a_set_of_the_hub_that_is_no_text_is_refused_in_one_line(hub_rows, name,
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.filterwarnings("ignore:.*Latin-1")
+@pytest.mark.parametrize(
+    ("book", "documents"),
+    [
+        ("gutenberg/austen-emma.txt", 55),
+        ("gutenberg/austen-persuasion.txt", 24),
+        ("gutenberg/austen-sense.txt", 50),
+        ("gutenberg/carroll-alice.txt", 12),
+        ("gutenberg/burgess-busterbrown.txt", 23),
+        ("gutenberg/milton-paradise.txt", 12),
+        ("gutenberg/shakespeare-caesar.txt", 5),
+        ("wikitext-2/wiki.test.tokens", 60),
+        ("wikitext-2/wiki.valid.tokens", 60),
+    ],
+)
+def test_documents_of_real_books_are_their_chapters(data_directory, book, documents):
+    assert len(read_documents(data_directory / book)) == documents

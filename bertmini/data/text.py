@@ -11,9 +11,10 @@ from bertmini.errors import InputError
 
 Document = list[str]  # its sentences, in order
 
-# An end mark and closing quotes, white space, and then what can begin a sentence.
+# An end mark and closing quotes, white space, and then what can begin a sentence. Only the first mark of
+# a row may begin a match: from each of them the row would be read again.
 _SENTENCE_END = re.compile(
-    r"""([.!?…]+["'”’)\]]*)\s+(?=["'“‘`(\[—-]*[^\W_a-zß-öø-ÿ])"""  # noqa: RUF001
+    r"""(?<![.!?…])([.!?…]+["'”’)\]]*)\s+(?=["'“‘`(\[—-]*[^\W_a-zß-öø-ÿ])"""  # noqa: RUF001
     r"|[。！？]+[”’」』）]*\s*"  # noqa: RUF001  (Chinese needs no space)
 )
 # A full stop after these ends no sentence: titles, initials (but "So did I." is a sentence), e.g., U.S.
@@ -30,7 +31,7 @@ _HEADING = re.compile(
     rf"|{_ROMAN}(?:\.(?: .{{1,70}})?)?$"
 )
 _SECTION = re.compile(r"= = .* = =$")
-_CAPITALS = re.compile(r"[^a-z]*[A-Z]{2}[^a-z]*$")
+_CAPITALS = re.compile(r"(?!.*[a-z]).*[A-Z]{2}")
 
 
 def read_files(
@@ -63,9 +64,9 @@ def read_files(
                 raise InputError(f"{where} is not {encoding or 'UTF-8'}; give its encoding") from None
             text = data.decode("latin-1")
             in_latin_1.append(path)
-        yield path, text.replace("\r\n", "\n")
         if not text.strip():
             raise InputError(f"{path} is empty; expected text")
+        yield path, text.replace("\r\n", "\n")
     if in_latin_1:
         count = f"{len(in_latin_1)} file{'s' * (len(in_latin_1) > 1)}"
         names = ", ".join(map(str, in_latin_1[:3])) + ", …" * (len(in_latin_1) > 3)
@@ -82,11 +83,11 @@ def _walk(paths: Iterable[str | Path]) -> Iterator[Path]:
         yield from files
 
 
-def read_documents(
 def _is_hidden(file: Path) -> bool:
     return any(part.startswith(".") for part in file.parts)
 
 
+def read_documents(
     paths: str | Path | Iterable[str | Path],
     *,
     encoding: str | None = None,
@@ -140,7 +141,9 @@ def split_sentences(text: str) -> list[str]:
     for block in re.split(r"\n[ \t]*\n", text):
         line, start = " ".join(block.split()), 0
         for end in _SENTENCE_END.finditer(line):
-            if end[1] != "." or not _ABBREVIATION.search(line, start, end.start()):
+            # An abbreviation is one word: to search the whole sentence at each full stop takes too long.
+            word = max(start, line.rfind(" ", start, end.start()) + 1)
+            if end[1] != "." or not _ABBREVIATION.search(line, word, end.start()):
                 sentences.append(line[start : end.end()].rstrip())
                 start = end.end()
         sentences += [line[start:]] if start < len(line) else []
