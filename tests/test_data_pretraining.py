@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import bertmini.data.corpus
 from bertmini import InputError
 from bertmini.data.batches import PretrainingData, length_batches, pad
 from bertmini.data.corpus import Corpus
@@ -63,6 +64,31 @@ def test_corpus_knows_its_sentences_and_documents():
 def test_a_corpus_without_tokens_is_refused():
     with pytest.raises(InputError, match="2 documents hold no token"):
         Corpus.from_documents([[""], []], NumberTokenizer())
+
+
+def test_a_corpus_is_tokenised_in_chunks(monkeypatch):
+    """All rows at once, as lists, took thirty times the memory of the corpus."""
+
+    class Counting(NumberTokenizer):
+        def encode_ids(self, texts):
+            most.append(len(texts))
+            return super().encode_ids(texts)
+
+    most = []
+    documents = [[f"{9 + i}", "", f"{9 + i} 7"] for i in range(9)]
+    whole = Corpus.from_documents(documents, Counting())
+    assert most == [27]
+    monkeypatch.setattr(bertmini.data.corpus, "CHUNK", 4)
+    parts = Corpus.from_documents(documents, Counting())
+    assert max(most[1:]) == 4
+    assert all(np.array_equal(array, vars(whole)[name]) for name, array in vars(parts).items())
+
+
+def test_a_corpus_beyond_int32_is_refused(monkeypatch):
+    monkeypatch.setattr(bertmini.data.corpus, "MOST_TOKENS", 1000)
+    assert len(Corpus.from_documents([["7"] * 1000], NumberTokenizer())) == 1000
+    with pytest.raises(InputError, match="more than 1,000 tokens; use fewer documents"):
+        Corpus.from_documents([["7"] * 1001], NumberTokenizer())
 
 
 @settings(max_examples=60, deadline=None)

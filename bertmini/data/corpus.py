@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from bertmini.errors import InputError
+
+CHUNK = 4096  # sentences tokenised at once: their rows are lists, which take thirty times what stays
+MOST_TOKENS = 2**31 - 1  # places are int32
 
 
 @dataclass(frozen=True)
@@ -27,10 +32,21 @@ class Corpus:
 
     @classmethod
     def from_documents(cls, documents: Iterable[Any], tokenizer: Any) -> Corpus:
-        """Tokenise documents: lists of sentences, or objects that have `sentences` as the Gazette's do."""
+        """Tokenise documents: lists of sentences, or objects that have `sentences` as the Gazette's do.
+
+        Raises:
+            InputError: there is no token, or there are more than int32 can count.
+        """
         texts = [getattr(document, "sentences", document) for document in documents]
-        rows = tokenizer.encode_ids([sentence for sentences in texts for sentence in sentences])
-        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        all_sentences = (sentence for sentences in texts for sentence in sentences)
+        token_ids, row_lengths = array("i"), array("i")
+        while chunk := list(islice(all_sentences, CHUNK)):
+            for row in tokenizer.encode_ids(chunk):
+                token_ids.extend(row)
+                row_lengths.append(len(row))
+            if len(token_ids) > MOST_TOKENS:
+                raise InputError(f"the corpus has more than {MOST_TOKENS:,} tokens; use fewer documents")
+        lengths = np.array(row_lengths, dtype=np.int64)
         document_of = np.repeat(np.arange(len(texts)), [len(sentences) for sentences in texts])
         if not lengths.any():
             raise InputError(f"{len(texts)} documents hold no token; expected text")
@@ -39,7 +55,7 @@ class Corpus:
         lengths, document_of = lengths[lengths > 0], document_of[lengths > 0]
         document_starts = np.flatnonzero(np.diff(document_of, prepend=-1))
         return cls(
-            token_ids=np.concatenate([np.array(row, dtype=np.int32) for row in rows]),
+            token_ids=np.frombuffer(token_ids, dtype=np.int32),
             sentence_starts=np.cumsum([0, *lengths]).astype(np.int32),
             document_starts=np.append(document_starts, len(lengths)).astype(np.int32),
         )
