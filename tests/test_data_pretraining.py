@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import bertmini.data.corpus
 from bertmini import InputError
-from bertmini.data.batches import PretrainingData, length_batches, pad
+from bertmini.data.batches import PretrainingData, length_batches, pad, pad_inputs
 from bertmini.data.corpus import Corpus
 from bertmini.data.masking import mask_tokens
 from bertmini.data.pairs import pair_examples, stretch_examples
@@ -288,6 +288,12 @@ def test_every_row_is_masked_and_special_tokens_never(rows, seed):
 
 def test_padding_is_to_the_longest_row():
     assert pad([[1, 2], [3] * 9], 0).tolist() == [[1, 2, 0, 0, 0, 0, 0, 0, 0], [3] * 9]
+    inputs = pad_inputs([[2, 7, 3], [2, 3]], [[0, 0, 1], [0, 0]], 9)
+    assert {name: tensor.tolist() for name, tensor in inputs.items()} == {
+        "input_ids": [[2, 7, 3], [2, 3, 9]],
+        "token_type_ids": [[0, 0, 1], [0, 0, 0]],
+        "attention_mask": [[1, 1, 1], [1, 1, 0]],
+    }
 
 
 @settings(max_examples=50, deadline=None)

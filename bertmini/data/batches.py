@@ -26,6 +26,17 @@ def pad(rows: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
     return torch.tensor([[*row, *[pad_id] * (length - len(row))] for row in rows])
 
 
+def pad_inputs(
+    input_ids: Sequence[Sequence[int]], token_type_ids: Sequence[Sequence[int]], pad_id: int
+) -> Batch:
+    """What a model reads: input_ids, token_type_ids, attention_mask, each int64 [batch, length]."""
+    return {
+        "input_ids": pad(input_ids, pad_id),
+        "token_type_ids": pad(token_type_ids, 0),
+        "attention_mask": pad([[1] * len(row) for row in input_ids], 0),
+    }
+
+
 def length_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Group examples of like length, so that little of a batch is padding.
 
@@ -98,10 +109,11 @@ class PretrainingData:
             b = self.corpus.token_ids[pairs.b_start[row] : pairs.b_end[row]].tolist()
             ids.append(cls + a + sep + (b + sep if b else []))
             types.append([0] * (len(a) + 2) + [1] * (len(ids[-1]) - len(a) - 2))
-        input_ids = pad(ids, self.tokenizer.pad_token_id)  # [batch, length]
+        batch = pad_inputs(ids, types, self.tokenizer.pad_token_id)
+        input_ids = batch["input_ids"]  # [batch, length]
 
         chance = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)
-        masked_ids, labels = mask_tokens(
+        batch["input_ids"], batch["labels"] = mask_tokens(
             input_ids,
             ~torch.isin(input_ids, torch.tensor(self.special_ids)),
             mask_token_id=self.tokenizer.mask_token_id,
@@ -109,12 +121,6 @@ class PretrainingData:
             special_ids=self.special_ids,
             generator=torch.Generator().manual_seed(int(chance[0])),
         )
-        batch = {
-            "input_ids": masked_ids,
-            "token_type_ids": pad(types, 0),
-            "attention_mask": pad([[1] * len(row) for row in ids], 0),
-            "labels": labels,
-        }
         if self.objective == "mlm+nsp":
             batch["next_sentence_label"] = torch.from_numpy(pairs.is_not_next[rows]).long()
         return batch
@@ -170,11 +176,8 @@ class TaskData:
 
     def _make(self, rows: np.ndarray) -> Batch:
         ids = [self.input_ids[row] for row in rows]
-        batch = {
-            "input_ids": pad(ids, self.tokenizer.pad_token_id),
-            "token_type_ids": pad([self.token_type_ids[row] for row in rows], 0),
-            "attention_mask": pad([[1] * len(row) for row in ids], 0),
-        }
+        types = [self.token_type_ids[row] for row in rows]
+        batch = pad_inputs(ids, types, self.tokenizer.pad_token_id)
         return batch if self.targets is None else batch | {"labels": self.targets[torch.from_numpy(rows)]}
 
     def batch(self, step: int) -> Batch:
