@@ -91,14 +91,21 @@ def test_people_who_change_sides_keep_their_words_and_lose_two_points(gazette):
 def test_exported_tasks_are_read_back(gazette, tmp_path, name, task):
     gazette.export(name, tmp_path / "there", n=30)
     read = read_task(tmp_path / "there", task)
-    for split in ("train", "dev", "test"):
-        assert read[split] == gazette.task(name, split, 30)
+    for split, n in {"train": 30, "dev": None, "test": None}.items():
+        assert read[split] == gazette.task(name, split, n)
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_export_refuses_less_than_one_row(gazette, tmp_path, n):
+    with pytest.raises(InputError, match=f"found {n} rows for the train part; expected 1 or more"):
+        gazette.export("emotion", tmp_path / "new", n=n)
+    assert not (tmp_path / "new").exists()
 
 
 def test_the_exported_corpus_has_a_blank_line_between_documents(gazette, tmp_path):
     paths = gazette.export("corpus", tmp_path, n=10)
-    blocks = paths[1].read_text(encoding="utf-8").strip().split("\n\n")
-    assert [block.split("\n") for block in blocks] == [d.sentences for d in gazette.documents(10, "dev")]
+    blocks = paths[0].read_text(encoding="utf-8").strip().split("\n\n")
+    assert [block.split("\n") for block in blocks] == [d.sentences for d in gazette.documents(10)]
 
 
 def test_export_refuses_to_overwrite(gazette, tmp_path):

@@ -204,6 +204,12 @@ class Gazette:
         return task(self, name, split, n)
 
     def export(self, name: str, directory: str | Path, n: int | None = None) -> list[Path]:
-        """Writes a task, or `corpus`, in the formats that people have; returns the files' paths."""
+        """Writes a task, or `corpus`, in the formats that people have; returns the files' paths.
+
+        Args:
+            name: emotion, similarity or corpus.
+            directory: where; it must not have such files yet.
+            n: how many examples or documents in the train part; by default the task's own number.
+        """
         from bertmini.gazette.tasks import export
         return export(self, name, Path(directory), n)

@@ -95,6 +95,8 @@ def task(gazette: Gazette, name: str, split: str, n: int | None) -> list[Example
 def export(gazette: Gazette, name: str, directory: Path, n: int | None) -> list[Path]:
     if name not in (*TASKS, "corpus"):
         raise InputError(f"gazette: found task {name!r}; expected one of {', '.join((*TASKS, 'corpus'))}")
+    if n is not None and n < 1:
+        raise InputError(f"gazette: found {n} rows for the train part; expected 1 or more")
     suffix = ".tsv" if name == "similarity" else ".txt"
     paths = [directory / f"{split}{suffix}" for split in SPLITS]
     for path in paths:
@@ -102,7 +104,8 @@ def export(gazette: Gazette, name: str, directory: Path, n: int | None) -> list[
             raise InputError(f"gazette: {path} exists already; name an empty directory")
     directory.mkdir(parents=True, exist_ok=True)
     for split, path in zip(SPLITS, paths, strict=True):
-        path.write_text("".join(line + "\n" for line in _lines(gazette, name, split, n)), encoding="utf-8")
+        lines = _lines(gazette, name, split, n if split == "train" else None)
+        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return paths
 
 
