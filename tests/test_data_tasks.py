@@ -157,16 +157,16 @@ def test_classes_have_a_fixed_order():
     assert label_names(examples) == ["2", "10", "a", "b"]
 
 
-@pytest.mark.parametrize("name", ["emotion", "similarity"])
-def test_the_gazette_gives_labelled_examples(name):
-    splits = read_task(f"gazette/{name}", "classify" if name == "emotion" else "regress")
-    assert set(splits) == {"train", "dev", "test"}
 def test_classes_that_are_one_number_have_a_fixed_order():
     """Otherwise it would depend on PYTHONHASHSEED which of eight is 0."""
     names = ["1".zfill(digits) for digits in range(8, 0, -1)]
     assert label_names([Example("", None, name) for name in reversed(names)]) == names
 
 
+@pytest.mark.parametrize("name", ["emotion", "similarity"])
+def test_the_gazette_gives_labelled_examples(name):
+    splits = read_task(f"gazette/{name}", "classify" if name == "emotion" else "regress")
+    assert set(splits) == {"train", "dev", "test"}
     assert all(example.label is not None for example in splits["train"])
 
 
@@ -197,11 +197,30 @@ def test_the_hub_library_names_its_classes(monkeypatch):
         assert read_task("hf:set:en") == {"train": [Example("a", None, "yes"), Example("a", None, "no")]}
 
 
+def test_what_is_null_on_the_hub_is_left_out_and_an_empty_part_refused(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    one = datasets.Dataset.from_dict({"text": ["a"], "label": ["1"]})
+    null = datasets.Dataset.from_dict({"text": ["a", None], "label": ["1", "1"]})
+    loaded = {"null": {"train": one, "test": null}, "empty": {"train": one, "dev": one.select([])}}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: loaded[name])
+    with pytest.raises(InputError, match="hf:null test:2: no text; found label"):
+        read_task("hf:null")
+    with pytest.raises(InputError, match="hf:empty: its part dev has no row; expected examples"):
+        read_task("hf:empty")
+
+
 def test_a_set_that_the_hub_library_cannot_load_is_refused_in_one_line(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     with pytest.raises(InputError, match="cannot be loaded: ") as error:
         read_task(f"hf:{tmp_path / 'nowhere'}")
     assert "\n" not in str(error.value)
+    for name in ("hf:", "hf:a:b:c"):
+        with pytest.raises(InputError, match=f"{name} names no data set; expected hf:NAME or"):
+            read_task(name)
+    (tmp_path / "train.json").write_text('{"text": ')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="hf:json cannot be loaded: "):
+        read_task("hf:json")
     monkeypatch.setattr(datasets, "load_dataset", lambda *name: {"all": None})
     with pytest.raises(InputError, match="hf:set has all; expected train"):
         read_task("hf:set")
@@ -229,30 +248,11 @@ def test_real_sets_are_read_whole(data_directory, name, task, rows, classes):
 
 def test_latin_1_is_read_with_a_warning_or_refused(data_directory):
     with pytest.warns(UserWarning, match=r"read as Latin-1: .*trec/train\.txt"):
-def test_what_is_null_on_the_hub_is_left_out_and_an_empty_part_refused(monkeypatch):
-    datasets = pytest.importorskip("datasets")
-    one = datasets.Dataset.from_dict({"text": ["a"], "label": ["1"]})
-    null = datasets.Dataset.from_dict({"text": ["a", None], "label": ["1", "1"]})
-    loaded = {"null": {"train": one, "test": null}, "empty": {"train": one, "dev": one.select([])}}
-    monkeypatch.setattr(datasets, "load_dataset", lambda name: loaded[name])
-    with pytest.raises(InputError, match="hf:null test:2: no text; found label"):
-        read_task("hf:null")
-    with pytest.raises(InputError, match="hf:empty: its part dev has no row; expected examples"):
-        read_task("hf:empty")
-
-
         read_task(data_directory / "trec")
     with pytest.raises(InputError, match=r"trec/train\.txt:\d+ is not UTF-8"):
         read_task(data_directory / "trec", strict=True)
 
 
-    for name in ("hf:", "hf:a:b:c"):
-        with pytest.raises(InputError, match=f"{name} names no data set; expected hf:NAME or"):
-            read_task(name)
-    (tmp_path / "train.json").write_text('{"text": ')
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="hf:json cannot be loaded: "):
-        read_task("hf:json")
 @pytest.fixture(scope="module")
 def tokenizer():
     return WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh"])

@@ -184,11 +184,11 @@ def _hub_tables(name: str) -> dict[str, list[Row]]:
                 )
                 for i, row in enumerate(part, start=1)
             ]
+            if not tables[split]:
+                raise InputError(f"{name}: its part {split} has no row; expected examples")
     if not tables:
         raise InputError(f"{name} has {', '.join(loaded)}; expected train, validation or test")
     return tables
-            if not tables[split]:
-                raise InputError(f"{name}: its part {split} has no row; expected examples")
 
 
 def _choose(
