@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bertmini.config import BertConfig
-from bertmini.data.batches import pad
+from bertmini.data.batches import pad_inputs
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.hub import locate
@@ -178,8 +178,8 @@ def by_length(
 
 def padded(rows: list[Features], pad_token_id: int, device: torch.device) -> dict[str, torch.Tensor]:
     """Rows as a batch, int64 [batch, length] each."""
-    paddings = {"input_ids": pad_token_id, "token_type_ids": 0, "attention_mask": 0}
-    return {name: pad([row[name] for row in rows], padding).to(device) for name, padding in paddings.items()}
+    ids, types = ([row[name] for row in rows] for name in ("input_ids", "token_type_ids"))
+    return {name: tensor.to(device) for name, tensor in pad_inputs(ids, types, pad_token_id).items()}
 
 
 def as_example(text: Text) -> Example:

@@ -14,12 +14,13 @@ from torch import nn
 
 from bertmini.config import BertConfig
 from bertmini.data import hub
-from bertmini.data.batches import Batch, PretrainingData, pad
+from bertmini.data.batches import Batch, PretrainingData, pad_inputs
 from bertmini.data.corpus import Corpus
 from bertmini.data.text import Document, hold_out, read_documents, split_sentences
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
 from bertmini.training import History, Options, Run, evaluate_pretraining, settle, train
+from bertmini.training.loop import to_device
 
 if TYPE_CHECKING:
     from bertmini.gazette import Gazette
@@ -332,12 +333,8 @@ class MaskedWords:
         loss, right = 0.0, 0
         for start in range(0, len(self.places), batch_size):
             some = self.places[start : start + batch_size]
-            padding = model.config.pad_token_id
-            output = model.bert(
-                pad([place.input_ids for place in some], padding).to(device),
-                attention_mask=pad([[1] * len(place.input_ids) for place in some], 0).to(device),
-                token_type_ids=pad([place.token_type_ids for place in some], 0).to(device),
-            )
+            ids, types = [place.input_ids for place in some], [place.token_type_ids for place in some]
+            output = model.bert(**to_device(pad_inputs(ids, types, model.config.pad_token_id), device))
             at_mask = output.last_hidden_state[range(len(some)), [place.position for place in some]]
             logits = model.mlm_head(at_mask, model.bert.embeddings.word.weight)  # [batch, vocabulary]
             logits = logits.float()[:, self.vocabulary]  # [batch, words]

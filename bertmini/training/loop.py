@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bertmini.errors import InputError
+from bertmini.machine import best_device
 from bertmini.training.optimizer import adamw
 from bertmini.training.options import History, Options, Progress
 from bertmini.training.run import Run, load_tensors, tensors_of
@@ -126,7 +127,7 @@ def settle(
 
     Takes what `train` takes, which begins with it. What a run decided holds when it continues elsewhere.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = best_device()
     model.to(device).train()
     options = run.options if run and run.is_settled else options
     if options.precision == "auto":
