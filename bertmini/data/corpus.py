@@ -38,15 +38,7 @@ class Corpus:
             InputError: there is no token, or there are more than int32 can count.
         """
         texts = [getattr(document, "sentences", document) for document in documents]
-        all_sentences = (sentence for sentences in texts for sentence in sentences)
-        token_ids, row_lengths = array("i"), array("i")
-        while chunk := list(islice(all_sentences, CHUNK)):
-            for row in tokenizer.encode_ids(chunk):
-                token_ids.extend(row)
-                row_lengths.append(len(row))
-            if len(token_ids) > MOST_TOKENS:
-                raise InputError(f"the corpus has more than {MOST_TOKENS:,} tokens; use fewer documents")
-        lengths = np.array(row_lengths, dtype=np.int64)
+        token_ids, lengths = encode((sentence for sentences in texts for sentence in sentences), tokenizer)
         document_of = np.repeat(np.arange(len(texts)), [len(sentences) for sentences in texts])
         if not lengths.any():
             raise InputError(f"{len(texts)} documents hold no token; expected text")
@@ -55,7 +47,7 @@ class Corpus:
         lengths, document_of = lengths[lengths > 0], document_of[lengths > 0]
         document_starts = np.flatnonzero(np.diff(document_of, prepend=-1))
         return cls(
-            token_ids=np.frombuffer(token_ids, dtype=np.int32),
+            token_ids=token_ids,
             sentence_starts=np.cumsum([0, *lengths]).astype(np.int32),
             document_starts=np.append(document_starts, len(lengths)).astype(np.int32),
         )
@@ -66,3 +58,16 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.token_ids)
+
+
+def encode(sentences: Iterable[str], tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The tokens of sentences end to end, int32 [tokens], and each one's number of them, int32 [sentences]."""
+    token_ids, lengths = array("i"), array("i")
+    sentences = iter(sentences)
+    while chunk := list(islice(sentences, CHUNK)):
+        for row in tokenizer.encode_ids(chunk):
+            token_ids.extend(row)
+            lengths.append(len(row))
+        if len(token_ids) > MOST_TOKENS:
+            raise InputError(f"the corpus has more than {MOST_TOKENS:,} tokens; use fewer documents")
+    return np.frombuffer(token_ids, dtype=np.int32), np.frombuffer(lengths, dtype=np.int32)

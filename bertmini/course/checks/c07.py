@@ -35,29 +35,29 @@ def mean_distance(attempt) -> None:
 
 
 @exercise("07.2")
-def mean_pool(attempt) -> None:
-    """`mean_pool(hidden_states, attention_mask)`: the mean of the real tokens' vectors."""
+def max_pool(attempt) -> None:
+    """`max_pool(hidden_states, attention_mask)`: the largest over the real tokens, number by number."""
     cases = [
         ([[[1.0]]], [[1]]),
         ([[[1.0], [3.0]]], [[1, 1]]),
+        ([[[1.0, 6.0], [3.0, 2.0]]], [[1, 1]]),
         ([[[1.0], [8.0]]], [[1, 0]]),
-        ([[[1.0, 2.0], [3.0, 6.0]]], [[1, 1]]),
-        ([[[1.0], [3.0], [8.0]], [[2.0], [8.0], [8.0]]], [[1, 1, 0], [1, 0, 0]]),
+        ([[[-1.0], [8.0]]], [[1, 0]]),
+        ([[[1.0], [3.0], [8.0]], [[-2.0], [8.0], [8.0]]], [[1, 1, 0], [1, 0, 0]]),
     ]
     for rows, masks in cases:
         states, mask = torch.tensor(rows), torch.tensor(masks)
         answer = run(attempt, states, mask)
-        expected = _pool(states, mask)
+        expected = _largest(states, mask)
         given = f"hidden_states {rows} and attention_mask {masks}"
-        padded = _pool(states, torch.ones_like(mask))
-        short = (states * mask[..., None]).mean(dim=1)
-        if _same(answer, padded) and not _same(padded, expected):
-            raise Wrong(f"for {given} padding is in your mean: expected {expected.tolist()}")
-        if _same(answer, short) and not _same(short, expected):
-            raise Wrong(
-                f"for {given} you divide by the length of the row, not by the number of its real tokens: "
-                f"expected {expected.tolist()}"
-            )
+        if isinstance(answer, tuple):
+            raise Wrong(f"for {given} you gave values and places, as max does: give the values only")
+        for slip, words in (
+            (states.amax(dim=1), "padding wins"),
+            ((states * mask[..., None]).amax(dim=1), "a 0 in place of padding wins over negative numbers"),
+        ):
+            if _same(answer, slip) and not _same(slip, expected):
+                raise Wrong(f"for {given} {words}: expected {expected.tolist()}")
         expect_tensor(answer, expected, given)
 
 
@@ -90,8 +90,8 @@ def _distance(weights: Tensor, signed: bool = False) -> Tensor:
     return (weights * (apart if signed else apart.abs())).sum(-1).mean(-1)
 
 
-def _pool(states: Tensor, mask: Tensor) -> Tensor:
-    return (states * mask[..., None]).sum(dim=1) / mask.sum(dim=1, keepdim=True)
+def _largest(states: Tensor, mask: Tensor) -> Tensor:
+    return torch.stack([row[real.bool()].amax(dim=0) for row, real in zip(states, mask, strict=True)])
 
 
 def _same(answer: object, expected: Tensor) -> bool:
