@@ -61,7 +61,7 @@ class Corpus:
 
 
 def encode(sentences: Iterable[str], tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens of sentences end to end, int32 [tokens], and each one's number of them, int32 [sentences]."""
+    """The tokens of sentences end to end, int32 [tokens], and how many each has, int32 [sentences]."""
     token_ids, lengths = array("i"), array("i")
     sentences = iter(sentences)
     while chunk := list(islice(sentences, CHUNK)):
