@@ -34,9 +34,10 @@ def cell(source: str, *tags: str) -> str:
 
 
 def test_citations_and_terms_become_links(chapter):
-    made = chapter("See {cite}`devlin2019bert` on {term}`tokens <token>`.")
+    made = chapter("See {cite:t}`devlin2019bert` on {term}`tokens <token>` {cite}`devlin2019bert`.")
     text = made.cells[-1].source
-    assert "[Devlin et al. 2019](https://arxiv.org/abs/1810.04805)" in text
+    assert "See [Devlin et al. 2019](https://arxiv.org/abs/1810.04805) on" in text
+    assert "([Devlin et al. 2019](https://arxiv.org/abs/1810.04805))." in text
     assert "/book/glossary.html#term-token)" in text
     assert made.problems + made.notes == []
 

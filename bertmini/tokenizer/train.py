@@ -30,7 +30,8 @@ def train_wordpiece(
         limit_alphabet: keep only so many characters, the most frequent.
 
     Returns:
-        The pieces in the order of their ids: special tokens, characters, `##` characters, joined pieces.
+        The pieces in the order of their ids, first special tokens, then characters, `##` characters, joined
+        pieces.
 
     Raises:
         InputError: the characters alone are more than `vocab_size`, or the words support fewer pieces.

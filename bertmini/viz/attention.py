@@ -113,7 +113,7 @@ def attention_arcs(
     """
     tokens = real_tokens(tokens)
     row = select_weights(weights, tokens, 0, 0)[query]
-    picture = Picture(max(3.5, 0.95 * len(tokens)), 2.3)
+    picture = Picture(min(8.8, max(3.5, 0.95 * len(tokens))), 2.3)
     axis = picture.axis
     steps = torch.linspace(0, torch.pi, 60)
     for key, weight in enumerate(row.tolist()):
@@ -135,7 +135,7 @@ def attention_arcs(
     for position, token in enumerate(tokens):
         style = {"ha": "center", "va": "center", "color": INK}
         weight = "bold" if position == query else "normal"
-        axis.text(position, 0, token, fontsize=11, weight=weight, **style)
+        axis.text(position, 0, token, fontsize=10 if len(tokens) > 9 else 11, weight=weight, **style)
         axis.text(position, -0.22, f"{row[position]:.2f}", fontsize=9, **style)
     axis.set_xlim(-0.6, len(tokens) - 0.4)
     axis.set_ylim(-0.35, None)

@@ -44,6 +44,7 @@ def loss_curve(
     picture = Picture(6.4, 3.4)
     axis = picture.axis
     parts: list[str] = []
+    ends: list[tuple[float, float, str]] = []  # of the curves, with their names
     for index, name in enumerate(names):
         points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         if not points:
@@ -51,15 +52,21 @@ def loss_curve(
         steps, values = zip(*points, strict=True)
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
         axis.plot(steps, values, color=colour, linestyle=dash)
-        last = (steps[-1], values[-1])
-        axis.annotate(f" {name} {values[-1]:.2f}", last, color=INK, va="center", annotation_clip=False)
+        ends.append((values[-1], steps[-1], f" {name} {values[-1]:.2f}"))
         parts.append(f"{name} goes from {values[0]:.2f} to {values[-1]:.2f}")
     if baseline is not None:
         axis.axhline(baseline, color=INK, linewidth=1, linestyle=":")
+        at_the_right = {"xycoords": axis.get_yaxis_transform(), "ha": "right", "va": "bottom"}
         axis.annotate(
-            f"{baseline_name} {baseline:.2f}", (steps[0], baseline), color=INK, va="bottom", fontsize=9
+            f"{baseline_name} {baseline:.2f}", (1, baseline), color=INK, fontsize=9, **at_the_right
         )
         parts.append(f"{baseline_name}: {baseline:.2f}")
+    low, high = axis.get_ylim()
+    height = low
+    for value, step, words in sorted(ends):  # names of curves that end together stand one above the other
+        height = max(value, height)
+        axis.annotate(words, (step, height), color=INK, va="center", annotation_clip=False)
+        height += 0.065 * (high - low)
     if limit is not None:
         axis.axhline(limit, color=INK, linewidth=1.4)
         # The distance belongs to the first line: the limit is one objective's.
@@ -72,7 +79,7 @@ def loss_curve(
             above = f"{first - limit:.2f} above \nthe limit "
             axis.annotate(above, middle, ha="right", va="center", fontsize=9, color=INK)
         else:  # no room for an arrow
-            label += f", {first - limit:.2f} below {names[0]}"
+            label += f", {round(first, 2) - round(limit, 2):.2f} below {names[0]}"
         axis.annotate(label, (steps[0], limit), color=INK, va="bottom", fontsize=9)
         parts.append(f"the limit is {limit:.2f}, {first - limit:.2f} away")
     axis.set_xlabel("step")

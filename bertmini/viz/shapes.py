@@ -46,7 +46,8 @@ def boxes(steps: Sequence[Step], title: str | None = None) -> Picture:
         axis.add_patch(
             rectangle((x + 0.3, -height / 2), wide, height, fc="none", ec=edge, linewidth=1.6)
         )
-        axis.text(x + 0.3 + wide / 2, 0, name, va="center", weight="bold", fontsize=11, **style)
+        fits = min(11, 11 * wide / (LETTER * len(name) + 0.3))  # points, so that the name stays in its box
+        axis.text(x + 0.3 + wide / 2, 0, name, va="center", weight="bold", fontsize=fits, **style)
         axis.text(x + 0.18, 0, rows, va="center", rotation=90, fontsize=8.5, **style)
         axis.text(x + 0.3 + wide / 2, height / 2 + 0.08, columns, va="bottom", fontsize=8.5, **style)
         x += wide + 0.45

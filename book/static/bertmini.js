@@ -5,3 +5,11 @@ new MutationObserver(() => {
     svg.classList.add("fitted");
   }
 }).observe(document.documentElement, { childList: true, subtree: true });
+
+// A claim, and a line of the list of claims, may break where the page is narrow; other outputs keep their columns.
+document.addEventListener("DOMContentLoaded", () => {
+  for (const output of document.querySelectorAll(".cell_output pre")) {
+    output.innerHTML = output.innerHTML.replace(
+      /^((?:<span><\/span>)?(?:✓|\d+\.) .*)\n?/gm, '<span class="claim">$1</span>');
+  }
+});

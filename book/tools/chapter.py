@@ -196,8 +196,9 @@ class Chapter:
         return LINK.sub(lambda match: self._link(match, line), text)
 
     def _role(self, role: str, body: str, line: int) -> str:
-        if role == "cite":
-            return "; ".join(self._citation(key.strip(), line) for key in body.split(","))
+        if role in ("cite", "cite:t"):
+            citations = "; ".join(self._citation(key.strip(), line) for key in body.split(","))
+            return f"({citations})" if role == "cite" else citations
         if role == "term":
             named = re.fullmatch(r"(.+?)\s*<(.+)>", body, re.DOTALL)
             words, term = (named[1], named[2]) if named else (body, body)
@@ -206,7 +207,9 @@ class Chapter:
                 self.note(line, f"no term {term!r} in book/glossary.md")
                 return words
             return f"[{words}]({page_address(BOOK / 'glossary.md')}#{anchor})"
-        self.problem(line, f"a role that chapters do not have: {{{role}}}`{body}`; they have cite and term")
+        self.problem(
+            line, f"a role that chapters do not have: {{{role}}}`{body}`; they have cite, cite:t and term"
+        )
         return body
 
     def _citation(self, key: str, line: int) -> str:

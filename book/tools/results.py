@@ -36,7 +36,7 @@ def read(name: str) -> Measured | None:
 
 def drawn(picture: Any) -> str:
     """A picture on the page, dressed as a chapter's output so that it looks the same on a dark one."""
-    return f'<div class="cell_output">{picture.html()}</div>'
+    return f'<div class="cell_output" style="margin-bottom: 1.5rem">{picture.html()}</div>'
 
 
 def missing(command: str) -> str:
@@ -79,13 +79,13 @@ def tokenizer() -> str:
         return missing("python benchmarks/tokenizer.py")
     speeds = measured["words per second"]
     rows = [
-        [kind, f"{row['bertmini']:,}", f"{row['transformers']:,}", row["ratio"]]
+        [kind, f"{row['bertmini']:,}", f"{row['transformers']:,}", f"{row['ratio']:.2f}"]
         for kind, row in speeds.items()
         if isinstance(row, dict)
     ]
     python = f"{speeds['python words per second']:,}"
     training = [
-        [f"{int(size):,}", row["bertmini"], row["tokenizers"], row["ratio"]]
+        [f"{int(size):,}", row["bertmini"], row["tokenizers"], f"{row['ratio']:.2f}"]
         for size, row in measured["training seconds"].items()
     ]
     return "\n\n".join([
@@ -237,7 +237,7 @@ def gazette() -> str:
         ["loss, nats", *(f"{dev[f'{who}_loss']:.3f}" for who in ("word", "limit"))],
         ["words right", *(f"{dev[f'{who}_accuracy']:.1%}" for who in ("word", "limit"))],
     ]
-    distance = dev["word_loss"] - dev["limit_loss"]
+    distance = round(dev["word_loss"], 3) - round(dev["limit_loss"], 3)  # as the table has them
     parts = [
         table(["one masked word", "shipped model", "best possible"], rows),
         f"The model's loss is **{distance:.3f} nats** above the limit, on words that are one piece, in "
