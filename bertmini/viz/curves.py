@@ -45,6 +45,7 @@ def loss_curve(
     axis = picture.axis
     parts: list[str] = []
     ends: list[tuple[float, float, str]] = []  # of the curves, with their names
+    late: list[float] = []  # values in the last third
     for index, name in enumerate(names):
         points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
         if not points:
@@ -53,10 +54,15 @@ def loss_curve(
         colour, dash = COLOURS[index % len(COLOURS)], DASHES[index % len(DASHES)]
         axis.plot(steps, values, color=colour, linestyle=dash)
         ends.append((values[-1], steps[-1], f" {name} {values[-1]:.2f}"))
+        late += values[2 * len(values) // 3 :]
         parts.append(f"{name} goes from {values[0]:.2f} to {values[-1]:.2f}")
+    low, high = axis.get_ylim()
     if baseline is not None:
         axis.axhline(baseline, color=INK, linewidth=1, linestyle=":")
-        at_the_right = {"xycoords": axis.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+        # Its name stands over the line, or under it where a curve runs just above.
+        crowded = any(0 < value - baseline < 0.1 * (high - low) for value in late)
+        at_the_right = {"xycoords": axis.get_yaxis_transform(), "ha": "right"}
+        at_the_right["va"] = "top" if crowded else "bottom"
         axis.annotate(
             f"{baseline_name} {baseline:.2f}", (1, baseline), color=INK, fontsize=9, **at_the_right
         )
