@@ -211,10 +211,9 @@ class Pretrain:
 
         if not self.resume:
             refuse_existing(self.out)
-        if self.vocab_size and (given := self.tokenizer or self.init):
-            raise InputError(
-                f"--vocab-size {self.vocab_size} is for a new tokenizer; leave it out, or {given}"
-            )
+        if self.vocab_size and (self.tokenizer or self.init):
+            other = "--tokenizer" if self.tokenizer else "--init"
+            raise InputError(f"--vocab-size {self.vocab_size} is for a new tokenizer; drop it or {other}")
         rate = 1e-4 if self.init else LEARNING_RATES[self.preset]
         options = pretraining_options(self.training, learning_rate=rate)
         documents, held_out = self.reading.read(self.data, self.training.held_out)

@@ -402,7 +402,7 @@ def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
         ("pretrain --out x --max-length 0", "--max-length 0: expected 1 or more"),
         ("pretrain --out x --weight-decay -1", "--weight-decay -1.0: expected 0 or more"),
         ("pretrain --out x --steps 5 --minutes 1", "give one of them"),
-        ("pretrain --out x --init y --vocab-size 900", "is for a new tokenizer"),
+        ("pretrain --out x --init y --vocab-size 900", "is for a new tokenizer; drop it or --init"),
         ("finetune classify --out x --batch-size 0", "--batch-size 0: expected 1 or more"),
         ("finetune classify --out x --rows -5", "--rows -5: expected 1 or more"),
         ("fill --top -1 [MASK]", "--top -1: expected 1 or more"),
@@ -496,6 +496,16 @@ def test_a_full_disk_leaves_no_half_tokenizer(small_corpus, tmp_path):
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("bertmini: error: ")
     assert "File too large" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the limit on a file's size is POSIX")
+def test_a_run_whose_tokenizer_finds_no_room_leaves_no_directory_in_the_way(small_corpus, tmp_path):
+    out = tmp_path / "out"
+    command = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 2 --vocab-size 600"
+    done = with_a_full_disk(2_000, command.split())
+    assert done.returncode == 2
+    assert "File too large" in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -188,12 +188,8 @@ def test_other_runs_resume_to_the_same_bits_too(
     assert main(f"{command} --out {whole}".split()) == 0
     stop_at(5, monkeypatch, f"{command} --out {cut}")
     # With no option, or with all that it began with.
-    again = (
-        f"{command} --out {cut} --resume"
-        if "l" in kind[-1]
-        else f"{command.split(' --')[0]} --out {cut} --resume"
-    )
-    assert main(again.split()) == 0
+    again = command if kind in ("from scratch", "distill labels") else command.split(" --")[0]
+    assert main(f"{again} --out {cut} --resume".split()) == 0
     assert (cut / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
 

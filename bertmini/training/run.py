@@ -68,14 +68,18 @@ class Run:
         with _explained(run.directory):
             run.checkpoints.mkdir(parents=True)
             run.log_file.touch()
-        for part in parts:
-            part.save_pretrained(run.directory)
-        run._write_json(  # the last one: a directory with a run.json can be resumed
-            "run.json",
-            {"training": asdict(options), "settled": False, "settings": settings or {},
-             "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-             "git_commit": git_commit(), "versions": versions(), "machine": machine()},
-        )  # fmt: skip
+        try:
+            for part in parts:
+                part.save_pretrained(run.directory)
+            run._write_json(  # the last one: a directory with a run.json can be resumed
+                "run.json",
+                {"training": asdict(options), "settled": False, "settings": settings or {},
+                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+                 "git_commit": git_commit(), "versions": versions(), "machine": machine()},
+            )  # fmt: skip
+        except BaseException:
+            shutil.rmtree(run.directory, ignore_errors=True)  # else nobody could begin it again, or resume it
+            raise
         return run
 
     @classmethod
