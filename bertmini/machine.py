@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import subprocess
+import sys
+import time
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -13,6 +17,11 @@ from typing import Any
 import torch
 
 from bertmini.version import __version__
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 
 def versions(*more: str) -> dict[str, str]:
@@ -39,6 +48,38 @@ def machine() -> dict[str, Any]:
 def best_device() -> torch.device:
     """Where a model runs fastest: on a GPU where there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@cache
+def matrix_peak(dtype: torch.dtype, device: torch.device | None = None) -> float:
+    """The most FLOPs a second that this processor reaches in a product of large square matrices.
+
+    Args:
+        dtype: of the matrices.
+        device: where; None: the CPU.
+    """
+    device = device or torch.device("cpu")
+    size = 8192 if device.type == "cuda" else 1024
+    own = torch.Generator(device).manual_seed(0)  # that of training must not move
+    left = torch.randn(size, size, device=device, generator=own).to(dtype)
+    right, seconds = left.T.contiguous(), []
+    for _ in range(8):
+        started = time.perf_counter()
+        left @ right
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - started)
+    return 2 * size**3 / min(seconds)
+
+
+def memory_mb(device: torch.device) -> float:
+    """The most memory that this process has taken so far, in MB: of the GPU, or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    if resource is None:
+        return math.nan
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 2**20 if sys.platform == "darwin" else most / 1024  # macOS counts bytes, Linux kB
 
 
 def git_commit() -> str | None:

@@ -18,6 +18,7 @@ import torch
 from bertmini import BertConfig, BertForPreTraining
 from bertmini.errors import InputError
 from bertmini.training import Options, Run, train
+from bertmini.training.options import MEASURED
 
 CONFIG = BertConfig(
     vocab_size=60, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
@@ -65,10 +66,7 @@ def interrupted_at(step: int):
 
 def result_of(run: Run, model: torch.nn.Module) -> tuple[dict, list]:
     """Weights, and the log without its clock."""
-    lines = [
-        {name: value for name, value in line.items() if name not in ("seconds", "tokens_per_second")}
-        for line in run.lines()
-    ]
+    lines = [{name: value for name, value in line.items() if name not in MEASURED} for line in run.lines()]
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}, lines
 
 

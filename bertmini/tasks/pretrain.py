@@ -21,6 +21,7 @@ from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
 from bertmini.training import History, Options, Run, evaluate_pretraining, settle, train
 from bertmini.training.loop import to_device
+from bertmini.training.options import MEASURED
 
 if TYPE_CHECKING:
     from bertmini.gazette import Gazette
@@ -207,7 +208,7 @@ def pretrain(
         raise InputError(f"short_share is {short_share}; it must be in [0, 1)")
     options = settle(model, data.batch, options, run=run, loss=loss)
     short_steps = round(short_share * (options.steps or 0)) if data.max_length > SHORT_ROW else 0
-    batch_at = short_first(data, short_steps * options.accumulation) if short_steps else data.batch
+    batch_at = short_first(data, options.batches_before(short_steps)) if short_steps else data.batch
 
     def keep_copies(step: int) -> None:
         """Until the long rows come, the positions that only they use follow those that learn."""
@@ -371,7 +372,7 @@ def masked_document(
 def summary(history: History, evaluate: Callable | None) -> dict[str, Any]:
     """The metrics of a run: the last losses, the last measurement on held-out documents, and the speed."""
     logged = [line for line in history.lines if "loss" in line][-1]
-    told = ("step", "learning_rate", "gradient_norm", "tokens_per_second", "seconds")
+    told = ("step", "learning_rate", "gradient_norm", *MEASURED)
     measured = [line["dev"] for line in history.lines if "dev" in line]
     return {
         "train": {name: value for name, value in logged.items() if name not in told},

@@ -7,8 +7,9 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import cache
 from typing import Any, Literal
@@ -17,10 +18,14 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from bertmini.cost import MASKED, flops
 from bertmini.errors import InputError
-from bertmini.machine import best_device
+from bertmini.machine import best_device, matrix_peak, memory_mb
+from bertmini.model.encoder import Encoder
+from bertmini.training.board import Board
 from bertmini.training.optimizer import adamw
 from bertmini.training.options import History, Options, Progress
+from bertmini.training.processes import ALONE, Processes, processes, whole_tensor
 from bertmini.training.run import Run, load_tensors, tensors_of
 from bertmini.training.schedule import linear_schedule
 
@@ -59,60 +64,74 @@ def train(
     Raises:
         InputError: the loss is no longer a number, a metric is unknown, a checkpoint cannot be written.
     """
-    loss = loss or (lambda model, batch: model(**batch))
-    torch.manual_seed(options.seed)
+    together, loss = processes(), loss or call
+    torch.manual_seed(options.seed + 1_000_003 * together.rank)  # each process drops other features
     options = settle(model, batch_at, options, run=run, loss=loss)
     device, steps = next(model.parameters()).device, options.steps or 0
-    model.train()
-    optimizer = adamw(model, options.learning_rate, options.weight_decay)
+    trained, batch_at = prepare(model, options, together), feed(batch_at, device)
+    optimizer = adamw(trained, options.learning_rate, options.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    at, best = run.restore(model, optimizer, scaler) if run else (Progress(), None)
+    at, best = run.restore(trained, optimizer, scaler) if run else (Progress(), None)
+    step = together.step(trained, loss)
+    peak = matrix_peak(DTYPES[options.precision], device) if run else None
     history = History(run.lines() if run else [], at)
+    board = Board(run.directory, at.step) if run and options.tensorboard and together.is_main else None
 
     def record(line: dict[str, Any]) -> None:
         history.lines.append(line)
-        logger.info("%s", line)
+        if together.is_main:
+            logger.info("%s", line)
         if run:
             run.log(line)
+        if board:
+            board.log(line)
 
-    quiet = not (progress and sys.stderr.isatty())
+    quiet = not (progress and together.is_main and sys.stderr.isatty())
     with tqdm(total=steps, initial=at.step, unit="step", disable=quiet) as bar:
+        number = options.batches_before(at.step)
         while at.step < steps and not (options.patience and at.stale >= options.patience):
             started = time.perf_counter()
             if before_update:
                 before_update(at.step)
             learning_rate = set_learning_rate(optimizer, options, at.step)
-            first = at.step * options.accumulation
-            batches = [to_device(batch_at(first + i), device) for i in range(options.accumulation)]
-            losses, norm = update(model, batches, loss, optimizer, scaler, options)
+            batches = [batch_at(number + i) for i in range(options.batches_at(at.step))]
+            number += len(batches)
+            losses, norm = update(step, batches, optimizer, scaler, options, together)
             if not math.isfinite(losses["loss"] + (0.0 if scaler.is_enabled() else norm)):
                 raise InputError(lost(at.step, losses, norm, run))
             at.step += 1
-            at.add(losses, sum(map(count_tokens, batches)), time.perf_counter() - started)
+            tokens, flops = together.sum(work_of(batches, trained))
+            at.add(losses, int(tokens), flops / together.number, time.perf_counter() - started)
             last = at.step == steps
 
             metrics = None
             if evaluate and (last or (options.evaluate_every and at.step % options.evaluate_every == 0)):
-                model.eval()
-                with torch.no_grad(), autocast(device, options):
-                    metrics = evaluate(model)
-                model.train()
+                trained.eval()
+                with torch.no_grad(), autocast(device, options), together.whole(trained):
+                    metrics = together.agree(evaluate(trained))
+                trained.train()
                 if options.metric and at.improved(options.metric, metrics):
-                    best = {name: tensor.clone() for name, tensor in tensors_of(model).items()}
+                    best = {name: tensor.clone() for name, tensor in tensors_of(trained).items()}
                 last = last or at.stale == options.patience
             if last or at.step % options.log_every == 0:
-                line = at.take() | {"learning_rate": learning_rate, "gradient_norm": norm}
-                bar.set_postfix(loss=f"{line['loss']:.3f}")
+                line = at.take(peak) | {"learning_rate": learning_rate, "gradient_norm": norm}
+                line["memory_mb"] = memory_mb(device)
+                bar.set_postfix_str(told(line))
                 record(line)
             if metrics:
                 record({"step": at.step, "dev": metrics})
             if run and (last or at.step % options.checkpoint_every == 0):
-                run.save(model, optimizer, scaler, at, best, options.keep)
+                run.save(trained, optimizer, scaler, at, best, options.keep)
             bar.update()
-    if best:
-        load_tensors(model, best, "the best weights")
+    if best or trained is not model:
+        load_tensors(model, best or tensors_of(trained), "the trained weights")
     model.eval()
     return history
+
+
+def call(model: nn.Module, batch: Batch) -> Any:
+    """The loss that a model gives itself."""
+    return model(**batch)
 
 
 def settle(
@@ -127,55 +146,116 @@ def settle(
 
     Takes what `train` takes, which begins with it. What a run decided holds when it continues elsewhere.
     """
-    device = best_device()
+    together, device = processes(), best_device()
     model.to(device).train()
-    options = run.options if run and run.is_settled else options
+    options = together.agree(run.options if run and run.is_settled else options)
     if options.precision == "auto":
-        options = replace(options, precision=best_precision(device))
+        options = replace(options, precision=together.agree(best_precision(device)))
+    if together.sharded and options.precision == "fp16":
+        raise InputError("precision fp16 has no loss scaling over a sharded model; use bf16 or float32")
     if options.steps is None:
-        loss = loss or (lambda model, batch: model(**batch))
-        options = replace(options, steps=steps_in_time(model, batch_at, options, loss))
+        options = replace(options, steps=steps_in_time(model, batch_at, options, loss or call))
     if run:
         run.options = options
+        together.wait()
     return options
 
 
+def prepare(model: nn.Module, options: Options, together: Processes) -> nn.Module:
+    """The model as the options want it: parted among processes, compiled, its layers computed twice."""
+    for module in model.modules():
+        if isinstance(module, Encoder):
+            module.checkpointing = options.checkpointing  # type: ignore[assignment]
+    trained = together.share(model).train()
+    if options.compile:
+        trained.compile(dynamic=True)
+    return trained
+
+
+def feed(batch_at: Callable[[int], Batch], device: torch.device) -> Callable[[int], Batch]:
+    """How batches reach the loop: as they are on a CPU; packed, and made ahead in a thread, for a GPU."""
+    if device.type != "cuda":
+        return batch_at
+    from bertmini.data.packing import pack
+
+    return Ahead(lambda number: pack(batch_at(number)))
+
+
+class Ahead:
+    """Makes the next batch in a thread, while a GPU works on this one."""
+
+    def __init__(self, batch_at: Callable[[int], Batch]) -> None:
+        self.batch_at, self.thread = batch_at, ThreadPoolExecutor(max_workers=1)
+        self.waiting: dict[int, Future[Batch]] = {}
+
+    def __call__(self, number: int) -> Batch:
+        batch = self.waiting.pop(number, None) or self.thread.submit(self.batch_at, number)
+        self.waiting = {number + 1: self.thread.submit(self.batch_at, number + 1)}
+        return batch.result()
+
+
 def update(
-    model: nn.Module,
+    step: Callable[[Batch], Any],
     batches: list[Batch],
-    loss: Callable[[nn.Module, Batch], Any],
     optimizer: torch.optim.Optimizer,
     scaler: torch.amp.GradScaler,
     options: Options,
+    together: Processes = ALONE,
 ) -> tuple[dict[str, float], float]:
     """One update of the weights from one batch, or from several as if they were one.
 
     A loss is a mean over its targets, and batches differ in their number of targets. Each named loss of a
     batch therefore counts by its share of the targets; the plain mean of the batches' losses is another loss.
 
+    Args:
+        step: gives the output for a batch, with the losses by name.
+        batches: this process's rows of each, on the CPU.
+        optimizer, scaler, options: as `train` makes them.
+        together: the processes whose batches count as one.
+
     Returns:
         The losses by name with their sum as "loss", and the length of the gradient before clipping.
     """
-    losses: dict[str, float] = {"loss": 0.0}
-    targets = cache(lambda name: [count_targets(name, batch) for batch in batches])
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    device, last = parameters[0].device, len(batches) - 1
+    shares: dict[str, list[float]] = {}  # by loss: of each batch in the targets of all batches and processes
+    values: list[tuple[str, Tensor]] = []
     for number, batch in enumerate(batches):
-        with autocast(batch["input_ids"].device, options):
-            output = loss(model, batch)
-        weights = getattr(output, "weights", {})  # a loss of several parts may weigh them
-        total = torch.zeros((), device=batch["input_ids"].device)
-        for name, value in output.losses.items():
-            share = targets(name)[number] / max(1, sum(targets(name)))
-            total = total + weights.get(name, 1.0) * share * value
-            losses[name] = losses.get(name, 0.0) + share * value.item()
-        scaler.scale(total).backward()
-        losses["loss"] += total.item()
+        with together.without_averaging(step) if number < last else nullcontext():
+            with autocast(device, options):
+                output = step(to_device(batch, device))
+            if not shares:
+                shares = shares_of(output.losses, batches, together)
+            weights = getattr(output, "weights", {})  # a loss of several parts may weigh them
+            total = torch.zeros((), device=device)
+            for name, value in output.losses.items():
+                share = shares[name][number] * value
+                total = total + weights.get(name, 1.0) * share
+                values.append((name, share.detach()))
+            values.append(("loss", total.detach()))
+            # The gradients of several processes are averaged, and have to be summed.
+            scaler.scale(total * together.number if together.number > 1 else total).backward()
     scaler.unscale_(optimizer)
-    norm = nn.utils.clip_grad_norm_(model.parameters(), options.max_grad_norm).item()
+    norm = float(whole_tensor(nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)))
     if math.isfinite(norm) or scaler.is_enabled():  # a lost step must not reach the weights
         scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad()
-    return losses, norm
+
+    losses = dict.fromkeys(["loss", *shares], 0.0)
+    for (name, _), number in zip(values, torch.stack([v for _, v in values]).tolist(), strict=True):
+        losses[name] += number
+    return dict(zip(losses, together.sum(list(losses.values())), strict=True)), norm
+
+
+def shares_of(losses: Iterable[str], batches: list[Batch], together: Processes) -> dict[str, list[float]]:
+    """For each loss, what share of all its targets each batch of this process has."""
+    counts = {name: [count_targets(name, batch) for batch in batches] for name in losses}
+    totals = together.sum([sum(of_batches) for of_batches in counts.values()])
+    return {
+        name: [count / max(1, total) for count in of_batches]
+        for (name, of_batches), total in zip(counts.items(), totals, strict=True)
+    }
 
 
 def count_targets(name: str, batch: Batch) -> int:
@@ -248,19 +328,50 @@ def steps_in_time(
     """The number of updates that fit into `options.minutes`, from timing a few on a copy of the model."""
     if options.minutes is None:
         raise InputError("training: neither steps nor minutes are given; give one of them")
-    model, begin, budget = copy.deepcopy(model), time.perf_counter(), 60 * options.minutes
+    together, begin, budget = processes(), time.perf_counter(), 60 * options.minutes
     device = next(model.parameters()).device
-    optimizer = adamw(model, options.learning_rate, options.weight_decay)
+    trained, batch_at = prepare(copy.deepcopy(model), options, together), feed(batch_at, device)
+    step = together.step(trained, loss)
+    optimizer = adamw(trained, options.learning_rate, options.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     times: list[float] = []
+
+    def is_enough() -> bool:
+        return len(times) >= 3 and (len(times) >= 30 or time.perf_counter() - begin > 0.05 * budget)
+
     with torch.random.fork_rng():
-        while len(times) < 3 or (len(times) < 30 and time.perf_counter() - begin < 0.05 * budget):
+        while not together.agree(is_enough()):
             started = time.perf_counter()
-            batches = [to_device(batch_at(len(times) + i), device) for i in range(options.accumulation)]
-            update(model, batches, loss, optimizer, scaler, options)
+            batches = [batch_at(len(times) + i) for i in range(options.accumulation)]
+            update(step, batches, optimizer, scaler, options, together)
             times.append(time.perf_counter() - started)
     left = budget - (time.perf_counter() - begin)
-    return max(1, int(left * len(times[1:]) / sum(times[1:])))  # the first one also warms up
+    updates = left * len(times[1:]) / sum(times[1:])  # the first one also warms up
+    smaller = (1 + 1 / options.accumulation) / 2  # what an update of the ramp costs, on average
+    return max(1, together.agree(int(updates / (1 - options.ramp_share * (1 - smaller)))))
+
+
+def work_of(batches: list[Batch], model: Any) -> tuple[float, float]:
+    """The tokens of batches without padding, and the FLOPs of training on them (0 where they are unknown)."""
+    tokens = sum(map(count_tokens, batches))
+    if not tokens or not hasattr(model, "config"):
+        return tokens, 0.0
+    rows = sum(
+        len(batch["cu_seqlens"]) - 1 if "cu_seqlens" in batch else len(batch["input_ids"])
+        for batch in batches
+    )
+    masked = MASKED if hasattr(model, "mlm_head") else 0.0
+    forward = flops(model.config, tokens / rows, nsp=hasattr(model, "nsp_head"), masked=masked)  # type: ignore[arg-type]
+    return tokens, 3 * tokens * sum(forward.values())  # the backward pass takes twice as many
+
+
+def told(line: dict[str, Any]) -> str:
+    """The numbers of a logged step for the progress bar."""
+    names = {"learning_rate": "lr", "gradient_norm": "norm", "tokens_per_second": "tokens/s"}
+    left_out = ("step", "seconds", "memory_mb", "utilisation")
+    numbers = [f"{names.get(name, name)} {value:.3g}" for name, value in line.items() if name not in left_out]
+    share = [f"{line['utilisation']:.0%} of peak"] if "utilisation" in line else []
+    return ", ".join([*numbers, *share, f"{line['memory_mb'] / 1000:.1f} GB"])
 
 
 def lost(step: int, losses: dict[str, float], norm: float, run: Run | None) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from bertmini.errors import InputError
 
+MEASURED = ("seconds", "tokens_per_second", "utilisation", "memory_mb")  # in a line of the log, by the clock
+
 
 @dataclass(frozen=True)
 class Options:
@@ -16,12 +18,18 @@ class Options:
     minutes: float | None = None  # training time in minutes, turned into steps by timing the first ones
     batch_size: int = 32  # examples in a batch
     accumulation: int = 1  # batches in an update
+    ramp_share: float = 0.0  # share of the steps in which an update's batches rise from 1 to `accumulation`
     learning_rate: float = 1e-4  # the highest one, at the end of the warm-up
     warmup_share: float = 0.1  # share of the steps in which the learning rate rises
     weight_decay: float = 0.01  # of matrices; LayerNorm and biases have none
     max_grad_norm: float = 1.0  # longer gradients are cut to this length
     precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"  # of the matrix products
+    checkpointing: bool = (
+        False  # compute the layers again in the backward pass rather than keep what they hold
+    )
+    compile: bool = False  # let torch.compile fuse the model's operations
     seed: int = 0  # of dropout
+    tensorboard: bool = False  # write what is logged for TensorBoard too
     log_every: int = 10  # steps between lines of the log
     evaluate_every: int | None = None  # steps between evaluations; None: only after the last step
     metric: str | None = None  # metric whose best weights are kept; lower is better for a loss or perplexity
@@ -35,10 +43,24 @@ class Options:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"training: {name} is {value}; it must be greater than 0")
-        if not 0 <= self.warmup_share < 1:
-            raise InputError(f"training: warmup_share is {self.warmup_share}; it must be in [0, 1)")
+        for name in ("warmup_share", "ramp_share"):
+            if not 0 <= (share := getattr(self, name)) < 1:
+                raise InputError(f"training: {name} is {share}; it must be in [0, 1)")
         if self.patience and not self.metric:
             raise InputError("training: patience needs the name of a metric to watch; give metric")
+
+    def batches_at(self, step: int) -> int:
+        """The batches of an update: a small update costs less, and early on it teaches as much.
+
+        Source: Geiping & Goldstein 2022, arXiv 2212.14034, section 4.4.
+        """
+        rise = round(self.ramp_share * (self.steps or 0))
+        return self.accumulation if step >= rise else 1 + (self.accumulation - 1) * step // rise
+
+    def batches_before(self, step: int) -> int:
+        """The batches of all updates before one."""
+        rise = min(step, round(self.ramp_share * (self.steps or 0)))
+        return sum(map(self.batches_at, range(rise))) + (step - rise) * self.accumulation
 
 
 @dataclass
@@ -50,23 +72,30 @@ class Progress:
     best_step: int = 0
     stale: int = 0  # evaluations since the best one
     logged: int = 0  # the last logged step
-    sums: dict[str, float] = field(default_factory=dict)  # of losses, tokens and seconds since then
+    sums: dict[str, float] = field(default_factory=dict)  # of losses, tokens, FLOPs and seconds since then
     tokens: int = 0  # seen so far, without padding
     seconds: float = 0.0  # spent in updates so far
 
-    def add(self, losses: dict[str, float], tokens: int, seconds: float) -> None:
+    def add(self, losses: dict[str, float], tokens: int, flops: float, seconds: float) -> None:
         """Counts one update."""
         self.tokens += tokens
         self.seconds += seconds
-        for name, value in (losses | {"tokens": tokens, "seconds": seconds}).items():
+        for name, value in (losses | {"tokens": tokens, "flops": flops, "seconds": seconds}).items():
             self.sums[name] = self.sums.get(name, 0.0) + value
 
-    def take(self) -> dict[str, Any]:
-        """The line for the updates since the last one: mean losses and speed."""
-        tokens, seconds = self.sums.pop("tokens"), self.sums.pop("seconds")
+    def take(self, peak: float | None) -> dict[str, Any]:
+        """The line for the updates since the last one: mean losses and speed.
+
+        Args:
+            peak: FLOPs a second that the machine can do, None where they were not measured.
+        """
+        tokens, flops, seconds = (self.sums.pop(name) for name in ("tokens", "flops", "seconds"))
         means = {name: value / (self.step - self.logged) for name, value in self.sums.items()}
         self.sums, self.logged = {}, self.step
-        return {"step": self.step, **means, "tokens_per_second": tokens / seconds, "seconds": self.seconds}
+        speed = {"tokens_per_second": tokens / seconds, "seconds": self.seconds}
+        return {"step": self.step, **means, **speed} | (
+            {"utilisation": flops / seconds / peak} if peak else {}
+        )
 
     def improved(self, metric: str, metrics: dict[str, float]) -> bool:
         """Whether this evaluation is the best so far, and counts it.
@@ -90,7 +119,8 @@ class History:
     """What happened: the lines of log.jsonl.
 
     A line of training is {"step", "loss", one entry a named loss, "learning_rate", "gradient_norm",
-    "tokens_per_second", "seconds"}; a line of evaluation is {"step", "dev": {name: value}}.
+    "tokens_per_second", "seconds", "memory_mb"}, and in a run "utilisation", the share of the processor's
+    measured peak; a line of evaluation is {"step", "dev": {name: value}}.
     """
 
     lines: list[dict[str, Any]] = field(default_factory=list)

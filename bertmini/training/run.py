@@ -25,6 +25,7 @@ from bertmini.errors import InputError
 from bertmini.files import sync_directory, write
 from bertmini.machine import git_commit, machine, versions
 from bertmini.training.options import Options, Progress
+from bertmini.training.processes import Processes, like, processes, whole_tensor
 
 try:
     import fcntl
@@ -38,10 +39,12 @@ class Run:
     """A run directory: run.json, log.jsonl, metrics.json, the model, and checkpoints/step-N/.
 
     Files are written under a temporary name and renamed, so that a name never stands for half a file.
+    Of several processes that train together the main one writes, and all can read.
     """
 
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
+        self.processes = processes()
         self.log_file = self.directory / "log.jsonl"
         self.checkpoints = self.directory / "checkpoints"
 
@@ -61,6 +64,10 @@ class Run:
             InputError: the directory holds something, or cannot be written.
         """
         run = cls(directory)
+        run.processes.wait()  # until all have found that there is no such directory yet
+        if not run.processes.is_main:
+            run.processes.wait()
+            return run
         if run.directory.exists() and (not run.directory.is_dir() or any(run.directory.iterdir())):
             raise InputError(
                 f"{directory}: exists already; name a new directory, or continue it with --resume"
@@ -80,6 +87,7 @@ class Run:
         except BaseException:
             shutil.rmtree(run.directory, ignore_errors=True)  # else nobody could begin it again, or resume it
             raise
+        run.processes.wait()
         return run
 
     @classmethod
@@ -134,7 +142,7 @@ class Run:
             InputError: one does already.
         """
         with open(self.log_file, "rb") as file:
-            if fcntl:
+            if fcntl and self.processes.is_main:
                 try:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except OSError:
@@ -145,6 +153,8 @@ class Run:
 
     def log(self, line: dict[str, Any]) -> None:
         """Adds a line to log.jsonl."""
+        if not self.processes.is_main:
+            return
         with _explained(self.log_file), open(self.log_file, "a", encoding="utf-8") as file:
             file.write(json.dumps(_finite(line)) + "\n")
             file.flush()
@@ -166,6 +176,8 @@ class Run:
             metrics: dict for metrics.json, as {"dev": {"accuracy": 0.9}, "seconds": 12.0}.
             parts: the model, the tokenizer: whatever has `save_pretrained(directory)`.
         """
+        if not self.processes.is_main:
+            return
         temporary = self.directory / ".result.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         with _explained(self.directory):
@@ -196,8 +208,10 @@ class Run:
         files = {
             "model.safetensors": tensors_of(model),
             "optimizer.safetensors": _optimizer_tensors(model, optimizer),
-            "rng.safetensors": _random_states(),
+            "rng.safetensors": _random_states(self.processes),
         } | ({"best.safetensors": best} if best else {})
+        if not self.processes.is_main:
+            return
         temporary = self.checkpoints / f".step-{progress.step}.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
         try:
@@ -235,7 +249,10 @@ class Run:
         Raises:
             InputError: checkpoints exist and all are damaged, or the model has other tensors.
         """
-        for path in self.checkpoints.glob(".step-*.tmp"):  # half-written when the run was killed
+        is_main = self.processes.is_main
+        for path in (
+            self.checkpoints.glob(".step-*.tmp") if is_main else ()
+        ):  # half-written when it was killed
             shutil.rmtree(path, ignore_errors=True)
         saved = self.saved()
         for path in reversed(saved):
@@ -248,17 +265,24 @@ class Run:
                 raise InputError(f"{self.log_file}: shorter than when {path.name} was saved; put it back")
             load_tensors(model, files["model.safetensors"], path / "model.safetensors")
             _load_optimizer(model, optimizer, files["optimizer.safetensors"])
-            _set_random_states(files["rng.safetensors"])
+            _set_random_states(files["rng.safetensors"], self.processes.rank)
             scaler.load_state_dict(state["scaler"])
-            os.truncate(self.log_file, state["log_bytes"])
+            self._cut_log(state["log_bytes"])
             return Progress(**state["progress"]), files.get("best.safetensors")
         if saved:
             raise InputError(f"{self.checkpoints}: all {len(saved)} checkpoints are damaged; start a new run")
-        os.truncate(self.log_file, 0)
+        self._cut_log(0)
         return Progress(), None
 
+    def _cut_log(self, size: int) -> None:
+        self.processes.wait()  # until all have seen its size
+        if self.processes.is_main:
+            os.truncate(self.log_file, size)
+        self.processes.wait()
+
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
-        write(self.directory / name, (json.dumps(content, indent=2) + "\n").encode())
+        if self.processes.is_main:
+            write(self.directory / name, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _finite(line: dict[str, Any]) -> dict[str, Any]:
@@ -272,7 +296,7 @@ def _finite(line: dict[str, Any]) -> dict[str, Any]:
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
     """The model's parameters and buffers by name, each once, also where two names share one."""
     named = dict(model.named_parameters()) | dict(model.named_buffers())
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
+    return {name: whole_tensor(tensor) for name, tensor in named.items()}
 
 
 def load_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str | Path) -> None:
@@ -291,7 +315,7 @@ def load_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str | Path
             )
     with torch.no_grad():
         for name, tensor in tensors.items():
-            named[name].copy_(tensor)
+            named[name].copy_(like(tensor, named[name]))
 
 
 def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Tensor]]]:
@@ -307,7 +331,7 @@ def _read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, dict[str, Te
 
 def _optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
-        f"{name}/{key}": value.cpu().contiguous()
+        f"{name}/{key}": whole_tensor(value)
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state.get(parameter, {}).items()
     }
@@ -317,19 +341,27 @@ def _load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors:
     parameters = dict(model.named_parameters())
     for full_name, tensor in tensors.items():
         name, _, key = full_name.rpartition("/")
-        optimizer.state[parameters[name]][key] = tensor.to(parameters[name].device)
+        parameter = parameters[name]
+        is_moment = tensor.shape == parameter.shape  # else it is the count of steps, which is never parted
+        optimizer.state[parameter][key] = (
+            like(tensor, parameter) if is_moment else tensor.to(parameter.device)
+        )
 
 
-def _random_states() -> dict[str, Tensor]:
-    gpus = {f"cuda{i}": torch.cuda.get_rng_state(i) for i in range(torch.cuda.device_count())}
-    return {"cpu": torch.get_rng_state(), **gpus}
+def _random_states(together: Processes) -> dict[str, Tensor]:
+    own = {"cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        own["cuda"] = torch.cuda.get_rng_state()
+    every = together.gather(own)
+    return {f"{rank}/{name}": state for rank, states in enumerate(every) for name, state in states.items()}
 
 
-def _set_random_states(states: dict[str, Tensor]) -> None:
-    torch.set_rng_state(states["cpu"])
-    for i in range(torch.cuda.device_count()):
-        if f"cuda{i}" in states:
-            torch.cuda.set_rng_state(states[f"cuda{i}"], i)
+def _set_random_states(states: dict[str, Tensor], rank: int) -> None:
+    """A process that was not there before keeps the state that its seed gave it."""
+    if f"{rank}/cpu" in states:
+        torch.set_rng_state(states[f"{rank}/cpu"])
+    if torch.cuda.is_available() and f"{rank}/cuda" in states:
+        torch.cuda.set_rng_state(states[f"{rank}/cuda"])
 
 
 @contextmanager
