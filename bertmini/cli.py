@@ -12,7 +12,9 @@ import math
 import os
 import random
 import shutil
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -95,6 +97,8 @@ class Training:
     """Examples in a batch."""
     accumulation: Count = 1
     """Batches in an update."""
+    ramp_share: Number = 0.0
+    """Share of the steps in which an update's batches rise from 1 to --accumulation."""
     learning_rate: Number = 5e-4
     """The highest learning rate, reached at the end of the warm-up."""
     warmup_share: Number = 0.1
@@ -103,8 +107,14 @@ class Training:
     """Weight decay of matrices."""
     precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
     """Number format of the matrix products; auto is the fastest that is safe here."""
+    checkpointing: bool = False
+    """Compute layers again in the backward pass rather than keep what they hold: less memory, more time."""
+    compile: bool = False
+    """Let torch.compile fuse the model's operations; it needs a C++ compiler, and minutes at the start."""
     log_every: Count = 10
     """Steps between lines of log.jsonl."""
+    tensorboard: bool = False
+    """Write the log for TensorBoard too: tensorboard --logdir DIR."""
     seed: int = 0
     """Seed of weights, batches, masks and dropout."""
 
@@ -712,7 +722,7 @@ def run_directory(
         try:
             yield run
         except Exception:
-            if not command.resume and not run.lines() and not run.saved():
+            if run.processes.is_main and not command.resume and not run.lines() and not run.saved():
                 shutil.rmtree(run.directory, ignore_errors=True)
             raise
 
@@ -738,6 +748,8 @@ def pretraining_options(training: PretrainingTraining, **defaults: Any) -> Optio
 
 def report(out: str, metrics: dict[str, Any]) -> None:
     """The result in a few lines."""
+    if not is_main():
+        return
     for part in ("train", "dev", "test"):
         numbers = {name: v for name, v in metrics.get(part, {}).items() if isinstance(v, float)}
         if numbers:
@@ -766,12 +778,12 @@ def parse(arguments: list[str]) -> Any:
 
 
 # The least that an option may be. An open interval where it has to be more than that.
-LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0, "warmup_share": 0, "dropout": 0, "short_share": 0}
+LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0}
 LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
 LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
 ABOVE_0 = ("learning_rate", "minutes", "temperature", "tokens", "peak", "utilisation", "bandwidth")
-BELOW_1 = ("dropout", "warmup_share", "short_share")
+BELOW_1 = ("dropout", "warmup_share", "short_share", "ramp_share")
 
 
 def check_numbers(command: Any) -> None:
@@ -883,14 +895,20 @@ def flat(settings: dict[str, Any]) -> dict[str, Any]:
     return own | {name: value for group in groups for name, value in group.items()}
 
 
+def is_main() -> bool:
+    """Whether this process speaks, where a launcher has started several."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run a command; returns its exit code: 0, 1 when another process has died, 2 for bad input, 130 when
+    interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = None
     if not sys.stdout.isatty() and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # files and pipes, on Windows too
     try:
-        with warnings.catch_warnings(), told_on_stderr():
+        with warnings.catch_warnings(), told_on_stderr(), stopped_by_sigterm():
             command = parse(arguments)
             keep_freed_memory()
             command.run()
@@ -899,10 +917,12 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as exit:
         return int(exit.code or 0)
     except InputError as error:
-        print(f"bertmini: error: {error}", file=sys.stderr)
+        if is_main():  # all processes have found the same
+            print(f"bertmini: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"bertmini: interrupted; {kept(command)}", file=sys.stderr)
+        if is_main():
+            print(f"bertmini: interrupted; {kept(command)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our lines has gone: head, say
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -912,11 +932,20 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         if "allocate memory" in str(error):  # as torch says it on a CPU
             return out_of_memory(error)
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and is_lost_connection(error):
+            print(f"bertmini: error: another process of this run has died; {kept(command)}", file=sys.stderr)
+            return 1
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"bertmini: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
+
+
+def is_lost_connection(error: RuntimeError) -> bool:
+    """Whether a process waited for another one in vain, as gloo and NCCL say it."""
+    said = ("closed by peer", "Connection reset", "Timed out", "gloo", "NCCL")
+    return any(words in str(error) for words in said)
 
 
 def out_of_memory(error: BaseException) -> int:
@@ -937,6 +966,19 @@ def kept(command: Any) -> str:
     return (
         f"{last or command.out} {'is kept' if last else 'has no checkpoint yet'}: continue it with --resume"
     )
+
+
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Within it a scheduler's or a launcher's way to say stop is as good as Ctrl-C."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

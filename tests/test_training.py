@@ -248,7 +248,12 @@ def test_targets_are_counted_once_a_batch_however_many_are_accumulated(monkeypat
 
 def test_a_hand_on_the_model_comes_before_each_update():
     seen = []
-    train(pretraining_model(), batch_at, Options(steps=3, precision="float32"), before_update=seen.append)
+    train(
+        pretraining_model(),
+        batch_at,
+        Options(steps=3, precision="float32"),
+        before_update=lambda model, step: seen.append(step),
+    )
     assert seen == [0, 1, 2]
 
 

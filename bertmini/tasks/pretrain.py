@@ -22,6 +22,7 @@ from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
 from bertmini.training import History, Options, Run, evaluate_pretraining, settle, train
 from bertmini.training.loop import to_device
 from bertmini.training.options import MEASURED
+from bertmini.training.processes import whole_in_place
 
 if TYPE_CHECKING:
     from bertmini.gazette import Gazette
@@ -151,8 +152,8 @@ def extend_positions(model: BertForMaskedLM, trained: int, length: int) -> None:
     """
     table = model.bert.embeddings.position.weight
     new = torch.arange(trained, max(trained, length))
-    with torch.no_grad():
-        table[new] = table[1 + (new - 1) % (trained - 1)]
+    with torch.no_grad(), whole_in_place(table) as rows:
+        rows[new] = rows[1 + (new - 1) % (trained - 1)]
 
 
 def short_first(data: PretrainingData, batches: int) -> Callable[[int], Batch]:
@@ -210,10 +211,10 @@ def pretrain(
     short_steps = round(short_share * (options.steps or 0)) if data.max_length > SHORT_ROW else 0
     batch_at = short_first(data, options.batches_before(short_steps)) if short_steps else data.batch
 
-    def keep_copies(step: int) -> None:
+    def keep_copies(trained: Any, step: int) -> None:
         """Until the long rows come, the positions that only they use follow those that learn."""
         if short_steps and step <= short_steps:
-            extend_positions(model, SHORT_ROW, data.max_length)
+            extend_positions(trained, SHORT_ROW, data.max_length)
 
     history = train(
         model, batch_at, options, evaluate=evaluate, run=run, loss=loss, before_update=keep_copies

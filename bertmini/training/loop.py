@@ -42,7 +42,7 @@ def train(
     evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
     run: Run | None = None,
     loss: Callable[[nn.Module, Batch], Any] | None = None,
-    before_update: Callable[[int], None] | None = None,
+    before_update: Callable[[nn.Module, int], None] | None = None,
     progress: bool = True,
 ) -> History:
     """Trains a model in place, and leaves it in evaluation mode.
@@ -55,7 +55,8 @@ def train(
         evaluate: gives metrics by name; called without gradients, the model in evaluation mode.
         run: Run to log to, to write checkpoints to, and to continue from.
         loss: called with model and batch in place of the model, returns what the model would.
-        before_update: called with the number of each update before it, to change the model by hand.
+        before_update: called with the model as it is trained and the number of each update before it, to
+            change the model by hand.
         progress: bool, show a bar where stderr is a terminal.
 
     Returns:
@@ -92,7 +93,7 @@ def train(
         while at.step < steps and not (options.patience and at.stale >= options.patience):
             started = time.perf_counter()
             if before_update:
-                before_update(at.step)
+                before_update(trained, at.step)
             learning_rate = set_learning_rate(optimizer, options, at.step)
             batches = [batch_at(number + i) for i in range(options.batches_at(at.step))]
             number += len(batches)

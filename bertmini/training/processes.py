@@ -16,8 +16,6 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from bertmini.errors import InputError
-
 T = TypeVar("T")
 
 
@@ -137,12 +135,8 @@ def processes() -> Processes:
     """The processes of this run, as the launcher says in the environment."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return ALONE
-    try:
-        from accelerate import PartialState
-    except ImportError:
-        raise InputError(
-            "several processes need the library accelerate: pip install 'bertmini[distributed]'"
-        ) from None
+    from accelerate import PartialState
+
     # Numbers are agreed on over the processor, so that no GPU has to wait for them.
     state = (
         PartialState(backend="cpu:gloo,cuda:nccl") if torch.cuda.is_available() else PartialState(cpu=True)
@@ -155,6 +149,16 @@ def whole_tensor(tensor: Tensor) -> Tensor:
     """A tensor on the CPU, put together where it is parted among processes (all have to ask)."""
     parted = getattr(tensor, "full_tensor", None)
     return (parted() if parted else tensor).detach().cpu().contiguous()
+
+
+@contextmanager
+def whole_in_place(tensor: Tensor) -> Iterator[Tensor]:
+    """A tensor to be changed by its indices, also where it is parted among processes."""
+    parted = getattr(tensor, "full_tensor", None)
+    whole = parted() if parted else tensor
+    yield whole
+    if parted:
+        tensor.copy_(like(whole, tensor))
 
 
 def like(tensor: Tensor, pattern: Tensor) -> Tensor:
