@@ -338,6 +338,34 @@ def test_a_batch_is_a_pure_function_of_seed_and_step(objective, static_masks):
     assert not equal(batches[0], batches[len(there)])
 
 
+@pytest.mark.parametrize("objective", ["mlm+nsp", "mlm"])
+@pytest.mark.parametrize("processes", [2, 5])
+def test_the_parts_of_several_processes_are_the_batch_of_one(objective, processes):
+    corpus = numbered_corpus([[5, 9, 4, 7] * 5] * 9)
+    settings = {"seed": 3, "objective": objective}
+    whole = PretrainingData(corpus, NumberTokenizer(), 4, 32, **settings)
+    parts = [
+        PretrainingData(corpus, NumberTokenizer(), 4, 32, **settings, part=(rank, processes))
+        for rank in range(processes)
+    ]
+    ragged = 0
+    for step in range(2 * len(whole)):
+        batch, found = whole.batch(step), [part.batch(step) for part in parts]
+        rows = len(batch["input_ids"])
+        ragged += rows < processes
+        for name, tensor in batch.items():
+            together = torch.empty_like(tensor)
+            for rank in range(min(rows, processes)):
+                together[rank::processes] = found[rank][name]
+            assert torch.equal(together, tensor)
+        for idle in found[rows:]:
+            assert idle.keys() == batch.keys()
+            assert len(idle["input_ids"]) == 1, "a process without a row takes part in the step"
+            assert (idle["labels"] == -100).all(), "and says nothing"
+            assert (idle.get("next_sentence_label", torch.tensor(-100)) == -100).all()
+    assert ragged or processes == 2, "batches of four rows leave one of five processes without"
+
+
 def test_a_batch_is_laid_out_as_bert_reads_it():
     corpus = numbered_corpus([[5, 9, 4, 7] * 5] * 9)
     data = PretrainingData(corpus, NumberTokenizer(), 4, 32, seed=0)

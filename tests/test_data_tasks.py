@@ -287,6 +287,22 @@ def test_task_batches_are_a_pure_function_of_seed_and_step(tokenizer):
         (first.batch(step)["input_ids"] for step in range(7, 14)), strict=True))  # fmt: skip
 
 
+def test_several_processes_share_out_a_batch_and_each_has_a_row(tokenizer):
+    whole, *parts = (
+        TaskData(EXAMPLES, tokenizer, ["0", "1"], 4, 12, seed=1, part=part)
+        for part in [(0, 1), (0, 2), (1, 2)]
+    )
+    for step in range(14):
+        rows, *found = ([part.batch(step)] for part in (whole, *parts))
+        labels = rows[0]["labels"].tolist()
+        assert [part["labels"].tolist() for (part,) in found] == [labels[::2], labels[1::2] or [-100]]
+        for rank, (part,) in enumerate(found[: len(labels)]):
+            length = part["input_ids"].shape[1]
+            assert torch.equal(part["input_ids"], rows[0]["input_ids"][rank::2, :length])
+            assert not rows[0]["attention_mask"][rank::2, length:].any()
+    assert len(EXAMPLES) % 4 == 1, "the last batch has a row for one process alone"
+
+
 def test_evaluation_sees_every_example_once(tokenizer):
     data = TaskData(EXAMPLES, tokenizer, ["0", "1"], 4, 12, 0)
     seen = [row for batch in data.batches_for_evaluation() for row in zip(*batch.values(), strict=True)]

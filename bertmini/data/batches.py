@@ -17,6 +17,7 @@ from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 
 Batch = dict[str, torch.Tensor]
+WHOLE = (0, 1)  # the part of a process that is alone
 OBJECTIVES = {"mlm+nsp": pair_examples, "mlm": stretch_examples}
 
 
@@ -35,6 +36,51 @@ def pad_inputs(
         "token_type_ids": pad(token_type_ids, 0),
         "attention_mask": pad([[1] * len(row) for row in input_ids], 0),
     }
+
+
+def lay_out(token_ids: np.ndarray, pairs: Pairs, rows: np.ndarray, tokenizer: Any) -> Batch:
+    """Examples as a model reads them, [CLS] A [SEP] B [SEP], or [CLS] A [SEP] where B is empty.
+
+    Args:
+        token_ids: of the corpus, [tokens].
+        rows: which of the pairs, [batch].
+
+    Returns:
+        input_ids, token_type_ids, attention_mask, each int64 [batch, length].
+    """
+    a_start, b_start = pairs.a_start[rows, None], pairs.b_start[rows, None]  # [batch, 1]
+    a_length, b_length = pairs.a_end[rows, None] - a_start, pairs.b_end[rows, None] - b_start
+    first_sep = 1 + a_length
+    last_sep = first_sep + np.where(b_length > 0, b_length + 1, 0)
+    place = np.arange(last_sep.max() + 1)[None]  # [1, length]
+
+    source = np.where(place < first_sep, a_start + place - 1, b_start + place - first_sep - 1)
+    input_ids = token_ids[source.clip(0, len(token_ids) - 1)].astype(np.int64)  # [batch, length]
+    input_ids[:, 0] = tokenizer.cls_token_id
+    input_ids[(place == first_sep) | (place == last_sep)] = tokenizer.sep_token_id
+    input_ids[place > last_sep] = tokenizer.pad_token_id
+    return {
+        "input_ids": torch.from_numpy(input_ids),
+        "token_type_ids": torch.from_numpy((place > first_sep) & (place <= last_sep)).long(),
+        "attention_mask": torch.from_numpy(place <= last_sep).long(),
+    }
+
+
+def own_rows(number: int, part: tuple[int, int]) -> slice:
+    """The rows of a batch that one of several processes reads; the first one where none is left for it."""
+    rank, processes = part
+    return slice(rank, None, processes) if rank < number else slice(0, 1)
+
+
+def without_a_say(batch: Batch, number: int, part: tuple[int, int]) -> Batch:
+    """A batch without targets where the batch of all processes has no row left for this one.
+
+    Processes wait for each other in every step, so that none may leave one out.
+    """
+    if part[0] < number:
+        return batch
+    targets = batch.keys() & {"labels", "next_sentence_label"}
+    return batch | {name: torch.full_like(batch[name], -100) for name in targets}
 
 
 def length_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -64,6 +110,7 @@ class PretrainingData:
         objective: "mlm+nsp" for pairs, "mlm" for stretches of one document.
         static_masks: None draws pairs and masks anew for each epoch; n draws them n times, then repeats
             them, as BERT's own data did with n = 10.
+        part: (rank, processes); each process gets its own rows of a batch, masked as one process masks them.
     """
 
     corpus: Corpus
@@ -73,6 +120,7 @@ class PretrainingData:
     seed: int
     objective: str = "mlm+nsp"
     static_masks: int | None = None
+    part: tuple[int, int] = WHOLE
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -101,29 +149,26 @@ class PretrainingData:
             epoch %= self.static_masks
         pairs, batches = self._epoch(epoch)
         rows = batches[index % len(batches)]
-
-        cls, sep = [self.tokenizer.cls_token_id], [self.tokenizer.sep_token_id]
-        ids, types = [], []
-        for row in rows:
-            a = self.corpus.token_ids[pairs.a_start[row] : pairs.a_end[row]].tolist()
-            b = self.corpus.token_ids[pairs.b_start[row] : pairs.b_end[row]].tolist()
-            ids.append(cls + a + sep + (b + sep if b else []))
-            types.append([0] * (len(a) + 2) + [1] * (len(ids[-1]) - len(a) - 2))
-        batch = pad_inputs(ids, types, self.tokenizer.pad_token_id)
+        batch = lay_out(self.corpus.token_ids, pairs, rows, self.tokenizer)
         input_ids = batch["input_ids"]  # [batch, length]
 
+        own = own_rows(len(rows), self.part)
+        part: dict[str, Any] = {} if self.part == WHOLE else {"rows": own}
         chance = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)
-        batch["input_ids"], batch["labels"] = mask_tokens(
+        masked_ids, labels = mask_tokens(
             input_ids,
             ~torch.isin(input_ids, torch.tensor(self.special_ids)),
             mask_token_id=self.tokenizer.mask_token_id,
             vocab_size=len(self.tokenizer),
             special_ids=self.special_ids,
             generator=torch.Generator().manual_seed(int(chance[0])),
+            **part,
         )
+        batch = {name: tensor[own] for name, tensor in batch.items()}
+        batch |= {"input_ids": masked_ids, "labels": labels}
         if self.objective == "mlm+nsp":
-            batch["next_sentence_label"] = torch.from_numpy(pairs.is_not_next[rows]).long()
-        return batch
+            batch["next_sentence_label"] = torch.from_numpy(pairs.is_not_next[rows[own]]).long()
+        return without_a_say(batch, len(rows), self.part)
 
 
 @dataclass(repr=False)
@@ -134,6 +179,7 @@ class TaskData:
         labels: the classes in the order of their numbers; None where labels are scores.
         max_length: tokens of an example, special ones included; longer ones are truncated.
         seed: every batch is a function of (seed, step).
+        part: (rank, processes); each process gets its own rows of a batch.
 
     Raises:
         InputError: there is no example, or the label of one is not among `labels`.
@@ -145,6 +191,7 @@ class TaskData:
     batch_size: int
     max_length: int
     seed: int
+    part: tuple[int, int] = WHOLE
 
     def __post_init__(self) -> None:
         if not self.examples:
@@ -188,7 +235,9 @@ class TaskData:
             labels: [batch], int64 classes or float32 scores.
         """
         epoch, index = divmod(step, len(self))
-        return self._make(self._epoch(epoch)[index])
+        rows = self._epoch(epoch)[index]
+        batch = self._make(rows[own_rows(len(rows), self.part)])
+        return without_a_say(batch, len(rows), self.part)
 
     def batches_for_evaluation(self) -> Iterator[Batch]:
         """Go through all examples once, in batches by length."""
