@@ -47,6 +47,7 @@ MaybeDirectory = Annotated[str | None, unset("DIR")]
 Count = Annotated[int, arg(metavar="N")]
 MaybeCount = Annotated[int | None, unset("N")]
 Number = Annotated[float, arg(metavar="X")]
+MaybeNumber = Annotated[float | None, unset("X")]
 MaybeName = Annotated[str | None, unset("NAME")]
 Texts = Annotated[tuple[str, ...], unset("TEXT")]
 
@@ -593,26 +594,36 @@ class Cost:
     micro_tokens: Count = 16384
     """Tokens that a GPU works on at once."""
     gpus: Count = 1
-    """GPUs, each with the whole model."""
-    peak: Number = 312
-    """Matrix products that one of them can do, in TFLOP/s; 312 is an A100 in bf16, by its data sheet."""
-    utilisation: Number = 0.4
-    """Share of the peak that training reaches; measure it, bertmini pretrain logs tokens a second."""
-    bandwidth: Number = 25
-    """What a GPU sends while it receives as much, in GB/s."""
+    """How many processors train together."""
+    processor: Literal["here", "v100", "a100", "h100"] = "a100"
+    """What they are: a GPU by its data sheet, or what this machine has, measured in a few seconds."""
+    link: MaybeNumber = None
+    """What one sends while it receives as much, in GB/s. Without it: the data sheet's; here 10, and 1 to
+    another machine."""
     precision: Literal["bf16", "fp16", "float32"] = "bf16"
     """Number format of the matrix products."""
     checkpointing: bool = False
     """Compute the layers a second time rather than keep what they hold."""
+    sharded: bool = False
+    """Each keeps a part of the model (FSDP), rather than the whole."""
 
     def run(self) -> None:
         from bertmini.config import BertConfig
-        from bertmini.cost import Plan, describe
+        from bertmini.cost import PROCESSORS, Plan, describe, measured
 
-        config = BertConfig.preset(self.preset, vocab_size=self.vocab_size)
-        settings = asdict(self) | {"peak": self.peak * 1e12, "bandwidth": self.bandwidth * 1e9}
-        del settings["preset"], settings["vocab_size"]
-        print("\n".join(describe(Plan(config, **settings))))
+        settings = asdict(self)
+        config = BertConfig.preset(settings.pop("preset"), vocab_size=settings.pop("vocab_size"))
+        if self.processor == "here":
+            processor = measured(config, self.micro_tokens, self.length, self.precision)
+        elif self.precision == "float32":
+            raise InputError(
+                "--precision float32: the data sheets are of 16-bit products; use bf16, or --processor here"
+            )
+        else:
+            processor = PROCESSORS[self.processor]
+        if (link := settings.pop("link")) is not None:
+            processor = replace(processor, link=link * 1e9, network=link * 1e9)
+        print("\n".join(describe(Plan(config, **settings | {"processor": processor}))))
 
 
 COMMANDS: dict[str, Any] = {
@@ -782,7 +793,7 @@ LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0}
 LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
 LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
-ABOVE_0 = ("learning_rate", "minutes", "temperature", "tokens", "peak", "utilisation", "bandwidth")
+ABOVE_0 = ("learning_rate", "minutes", "temperature", "tokens", "link")
 BELOW_1 = ("dropout", "warmup_share", "short_share", "ramp_share")
 
 

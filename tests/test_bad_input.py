@@ -410,7 +410,7 @@ def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
         ("evaluate --data x --batch-size -2", "--batch-size -2: expected 1 or more"),
         ("distill --out x", "--teacher DIR is missing"),
         ("distill --out x --teacher y --temperature -3", "--temperature -3.0: expected more than 0"),
-        ("cost --peak inf", "--peak inf: expected a smaller number"),
+        ("cost --link inf", "--link inf: expected a smaller number"),
         ("gazette export emotion --out x --rows -3", "--rows -3: expected 1 or more"),
         ("train-tokenizer --out x --vocab-size", "--vocab-size"),
         ("finetune classify --out x extra", "extra"),

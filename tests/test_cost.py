@@ -170,8 +170,8 @@ def base():
 
 
 def test_a_plan_is_between_once_and_three_times_as_fast_as_a_published_run(base):
-    # Portes et al. 2023: BERT base of transformers, 70,000 steps of 4096 x 128 in 11.5 hours on 8 A100. A plan
-    # knows no padding, no waiting for data and no slow code, and so is too fast, but not by much.
+    # Portes et al. 2023: BERT base of transformers, 70,000 steps of 4096 x 128 in 11.5 hours on 8 A100.
+    # A plan knows no padding, no waiting for data and no slow code, and so is too fast, but not by much.
     plan = Plan(base, 70_000 * 4096 * 128, PROCESSORS["a100"], batch_tokens=4096 * 128, gpus=8)
     assert 1 < 11.5 * 3600 / plan.seconds < 3
 
