@@ -6,6 +6,8 @@ Vaswani et al. 2017, arXiv 1706.03762, §3.2.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,27 @@ from bertmini.config import BertConfig
 from bertmini.model.dropout import drop
 
 
+@dataclass(frozen=True)
+class Packing:
+    """Several sequences laid end to end in one row, each of which looks only at itself.
+
+    Args:
+        cu_seqlens: [sequences + 1], where each sequence begins, and the total length last.
+        longest: tokens of the longest sequence.
+    """
+
+    cu_seqlens: Tensor
+    longest: int
+
+
+Mask = Tensor | Packing  # where a query may look
+
+
 def attend(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: Tensor | None = None,
+    mask: Mask | None = None,
     dropout: float = 0.0,
     return_weights: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
@@ -28,6 +46,7 @@ def attend(
     Args:
         q, k, v: queries, keys and values, each [batch, heads, length, head_size].
         mask: bool, broadcast to [batch, heads, query, key]; True where the query may look.
+            Or a Packing, where batch is 1.
         dropout: probability of dropping an attention weight.
         return_weights: also return the weights. Without them PyTorch's fused kernel is used, which is faster
             and never forms them, unless weights are dropped on a CPU: there it has no such kernel.
@@ -35,6 +54,8 @@ def attend(
     Returns:
         The context [batch, heads, length, head_size], and the weights [batch, heads, query, key] or None.
     """
+    if isinstance(mask, Packing):
+        return attend_packed(q, k, v, mask, dropout, return_weights)
     if not return_weights and (not dropout or q.device.type != "cpu"):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout), None
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.size(-1))  # [batch, heads, query, key]
@@ -42,6 +63,44 @@ def attend(
         scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1)
     return drop(weights, dropout) @ v, weights if return_weights else None
+
+
+def attend_packed(
+    q: Tensor, k: Tensor, v: Tensor, packing: Packing, dropout: float = 0.0, return_weights: bool = False
+) -> tuple[Tensor, Tensor | None]:
+    """`attend` within each of several packed sequences; takes and returns what it does."""
+    if return_weights:
+        return attend(q, k, v, packing_mask(packing.cu_seqlens), dropout, return_weights)
+    if q.is_cuda:
+        return attend_jagged(q, k, v, packing, dropout), None
+    # A core is busy with one sequence; all of them at once would compute what the mask then hides.
+    parts = [slice(*ends) for ends in pairwise(packing.cu_seqlens.tolist())]
+    contexts = [attend(q[:, :, i], k[:, :, i], v[:, :, i], None, dropout)[0] for i in parts]
+    return torch.cat(contexts, dim=2), None
+
+
+def attend_jagged(q: Tensor, k: Tensor, v: Tensor, packing: Packing, dropout: float = 0.0) -> Tensor:
+    """Packed attention by one kernel for sequences of different lengths (on a GPU the flash kernel).
+
+    Args:
+        q, k, v: [1, heads, total, head_size].
+        packing: where the sequences begin. Its lengths are given to the kernel, which would else ask the GPU.
+        dropout: probability of dropping an attention weight.
+
+    Returns:
+        The context [1, heads, total, head_size].
+    """
+
+    def by_sequence(x: Tensor) -> Tensor:  # [sequences, heads, its length, head_size]
+        x = x[0].transpose(0, 1)
+        return torch.nested.nested_tensor_from_jagged(
+            x, packing.cu_seqlens, min_seqlen=1, max_seqlen=packing.longest
+        ).transpose(1, 2)
+
+    context = F.scaled_dot_product_attention(
+        by_sequence(q), by_sequence(k), by_sequence(v), dropout_p=dropout
+    )
+    return context.transpose(1, 2).values().transpose(0, 1)[None]
 
 
 def padding_mask(attention_mask: Tensor) -> Tensor:
@@ -93,13 +152,13 @@ class SelfAttention(nn.Module):
         return x.transpose(1, 2)  # [batch, heads, length, head_size]
 
     def forward(
-        self, hidden_states: Tensor, mask: Tensor | None = None, return_weights: bool = False
+        self, hidden_states: Tensor, mask: Mask | None = None, return_weights: bool = False
     ) -> tuple[Tensor, Tensor | None]:
         """Let every position gather from all the positions that the mask allows.
 
         Args:
             hidden_states: [batch, length, hidden].
-            mask: bool, broadcast to [batch, heads, query, key]; True where the query may look.
+            mask: as for `attend`.
             return_weights: also return the attention weights.
 
         Returns:

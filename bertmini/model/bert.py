@@ -14,11 +14,12 @@ from bertmini.config import BertConfig
 from bertmini.errors import InputError
 from bertmini.hub import locate
 from bertmini.model import checkpoint
-from bertmini.model.attention import packing_mask, padding_mask
+from bertmini.model.attention import Mask, Packing, padding_mask
 from bertmini.model.dropout import Dropout
 from bertmini.model.embeddings import Embeddings
 from bertmini.model.encoder import Encoder
 from bertmini.model.heads import IGNORED, MaskedLMHead, Pooler, masked_lm_loss
+from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
 
 
 @dataclass
@@ -129,25 +130,27 @@ class Bert(PretrainedModel):
         Raises:
             InputError: for ids outside the vocabulary or a sequence longer than the position table.
         """
-        self.check_inputs(input_ids, token_type_ids)
+        # A GPU is asked for the longest packed sequence here, before it has work that would make this wait.
+        longest = input_ids.size(1) if cu_seqlens is None else int(cu_seqlens.diff().max())
+        self.check_inputs(input_ids, token_type_ids, longest)
         if token_type_ids is None:
             token_type_ids = torch.zeros_like(input_ids)
         if position_ids is None:
             position_ids = positions(input_ids, cu_seqlens)
         embedded = self.embeddings(input_ids, token_type_ids, position_ids)
-        mask = attention_mask_for(attention_mask, cu_seqlens)
-        hidden_states, attentions = self.encoder(embedded, mask, return_attentions)
+        mask = attention_mask_for(attention_mask, cu_seqlens, longest)
+        hidden_states, attentions = self.encoder(embedded, mask, return_attentions, return_hidden_states)
         last = hidden_states[-1]
         pooled = None
         if self.pooler is not None:
             pooled = self.pooler(last[:, 0] if cu_seqlens is None else last[0, cu_seqlens[:-1]])
         return BertOutput(last, pooled, hidden_states if return_hidden_states else None, attentions)
 
-    def check_inputs(self, input_ids: Tensor, token_type_ids: Tensor | None) -> None:
-        length, rows = input_ids.shape[1], self.config.max_position_embeddings
-        if length > rows:
+    def check_inputs(self, input_ids: Tensor, token_type_ids: Tensor | None, longest: int) -> None:
+        rows = self.config.max_position_embeddings
+        if longest > rows:
             raise InputError(
-                f"input_ids {list(input_ids.shape)}: {length} tokens, but the position table has {rows} "
+                f"input_ids {list(input_ids.shape)}: {longest} tokens, but the position table has {rows} "
                 f"rows; truncate with max_length={rows}"
             )
         if input_ids.is_cuda or not input_ids.numel():  # reading a value back would make the GPU wait
@@ -167,14 +170,17 @@ def positions(input_ids: Tensor, cu_seqlens: Tensor | None) -> Tensor:
     """Position ids [1, length], counted from 0 and from the start of each packed sequence."""
     counted = torch.arange(input_ids.size(1), device=input_ids.device)
     if cu_seqlens is not None:
-        counted = counted - torch.repeat_interleave(cu_seqlens[:-1], cu_seqlens.diff())
+        starts = torch.repeat_interleave(cu_seqlens[:-1], cu_seqlens.diff(), output_size=input_ids.size(1))
+        counted = counted - starts
     return counted[None]
 
 
-def attention_mask_for(attention_mask: Tensor | None, cu_seqlens: Tensor | None) -> Tensor | None:
-    """The mask that `attend` takes, bool [batch, 1, 1 or query, key]; None where nothing is hidden."""
+def attention_mask_for(
+    attention_mask: Tensor | None, cu_seqlens: Tensor | None = None, longest: int = 0
+) -> Mask | None:
+    """What `attend` takes: bool [batch, 1, 1 or query, key], a Packing, or None where nothing is hidden."""
     if cu_seqlens is not None:
-        return packing_mask(cu_seqlens)
+        return Packing(cu_seqlens, longest)
     if attention_mask is None:
         return None
     if attention_mask.dim() == 3:
@@ -246,8 +252,7 @@ class BertForPreTraining(BertForMaskedLM):
         assert output.pooler_output is not None
         output.seq_relationship_logits = self.nsp_head(output.pooler_output)
         if next_sentence_label is not None:
-            logits = output.seq_relationship_logits.float()
-            output.losses["nsp"] = F.cross_entropy(logits, next_sentence_label)
+            output.losses["nsp"] = mean_cross_entropy(output.seq_relationship_logits, next_sentence_label)
         return output
 
 
@@ -289,5 +294,5 @@ class BertForSequenceClassification(PretrainedModel):
                 f"labels {list(labels.shape)} hold class {int(labels.max())}, but the head has classes 0 to "
                 f"{self.config.num_labels - 1}: was the label in the training data?"
             )
-        output.losses["classification"] = F.cross_entropy(output.logits.float(), labels)
+        output.losses["classification"] = mean_cross_entropy(output.logits, labels)
         return output
