@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bertmini.data.text
 from bertmini import InputError
-from bertmini.data.text import hold_out, read_documents, read_files, split_sentences
+from bertmini.data.text import cut_documents, hold_out, read_documents, read_files, split_sentences
 from bertmini.tasks.pretrain import hub_documents, read_corpus
 
 
@@ -119,6 +122,55 @@ def test_headings_part_documents_and_are_no_text(tmp_path):
 def test_headings_are_told_from_text(tmp_path, heading, is_heading):
     (tmp_path / "a").write_text(f"One. Two.\n\n{heading}\n\nThree. Four.\n")
     assert (len(read_documents(tmp_path)) == 2) == is_heading
+
+
+FRAGMENTS = [
+    *("\n", "\n\n", "\n\n\n", "\n\n\n\n\n", " \n", "\r\n", "\f", "\t", " ", "***", "x", "= A =", "= = B = ="),
+    *("One. Two.", "One.", "CHAPTER I", "TITLE HERE", "IV.", "long and longer " * 3),
+]
+texts = st.lists(st.sampled_from(FRAGMENTS), max_size=40).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(texts, st.integers(1, 9), st.sampled_from([None, "***", ""]), st.sampled_from([10, 50, 10_000]))
+def test_a_file_read_in_pieces_gives_the_documents_of_the_whole(text, size, separator, longest):
+    text = text.replace("\r\n", "\n")
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bertmini.data.text, "LONGEST_PARAGRAPH", longest)
+        patch.setattr(bertmini.data.text, "LONGEST_DOCUMENT", 2 * longest)
+        whole = list(cut_documents([text], separator))
+        assert list(cut_documents(pieces, separator)) == whole
+    words = [word for word in text.split() if word != separator] if separator else []
+    assert all(word in " ".join(whole) for word in words)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text(alphabet="a\r\né", min_size=1), st.integers(1, 5))
+def test_a_file_is_read_in_pieces_as_at_once(text, size):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        (file := Path(folder) / "a").write_bytes(b"x" + text.encode())
+        patch.setattr(bertmini.data.text, "AT_ONCE", size)
+        assert list(read_files([file])) == [(file, "x" + text.replace("\r\n", "\n"))]
+
+
+def test_a_fault_is_found_wherever_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(bertmini.data.text, "AT_ONCE", 4)
+    (file := tmp_path / "a").write_bytes("é\né\n".encode() * 3 + b"a\n\xe9")
+    with pytest.raises(InputError, match="a:8 is not UTF-8"):
+        list(read_files([file], strict=True))
+    file.write_bytes(b"caf\xe9 and later\0")
+    with pytest.raises(InputError, match="byte 14 is zero"):
+        list(read_files([file]))
+
+
+def test_text_without_an_end_is_cut_at_the_end_of_a_paragraph(monkeypatch):
+    monkeypatch.setattr(bertmini.data.text, "LONGEST_DOCUMENT", 60)
+    monkeypatch.setattr(bertmini.data.text, "LONGEST_PARAGRAPH", 20)
+    documents = list(cut_documents(["One two three.\n\n" * 9]))
+    assert [document.count("three") for document in documents] == [5, 4]
+    (line,) = cut_documents(["word " * 12])
+    assert line == "\n\n".join(["word " * 5, "word " * 5, "word " * 2])
 
 
 def test_a_separator_replaces_the_rules(tmp_path):

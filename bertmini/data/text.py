@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from bertmini.errors import InputError
 
 Document = list[str]  # its sentences, in order
 
+AT_ONCE = 2**20  # characters of a file that are read at once: it may be larger than memory
+LONGEST_PARAGRAPH, LONGEST_DOCUMENT = 250_000, 1_000_000  # characters; what goes on for longer is cut
+
+_BLANK_LINES = re.compile(r"\n((?:[ \t]*\n)+)")
 # An end mark and closing quotes, white space, and then what can begin a sentence. Only the first mark of
 # a row may begin a match: from each of them the row would be read again.
 _SENTENCE_END = re.compile(
@@ -49,28 +55,58 @@ def read_files(
     Raises:
         InputError: a path is missing; a file is empty, binary or in another encoding.
     """
-    in_latin_1: list[Path] = []
-    for path in _walk(paths):
-        data = path.read_bytes()
-        if encoding is None and b"\0" in data:
-            raise InputError(f"{path} is binary (byte {data.index(0)} is zero); expected text in UTF-8")
-        try:
-            text = data.decode(encoding or "utf-8-sig")
-        except LookupError:
-            raise InputError(f"encoding {encoding!r} is unknown; expected one like utf-8, latin-1") from None
-        except UnicodeDecodeError as error:
-            if strict or encoding:
-                where = f"{path}:{data.count(10, 0, error.start) + 1}"
-                raise InputError(f"{where} is not {encoding or 'UTF-8'}; give its encoding") from None
-            text = data.decode("latin-1")
-            in_latin_1.append(path)
-        if not text.strip():
-            raise InputError(f"{path} is empty; expected text")
-        yield path, text.replace("\r\n", "\n")
-    if in_latin_1:
+    for path, found in find_encodings(paths, encoding=encoding, strict=strict):
+        yield path, "".join(read_pieces(path, found))
+
+
+def read_pieces(path: Path, encoding: str) -> Iterator[str]:
+    """The text of a file of any size, piece by piece, with "\\n" as the end of a line."""
+    with open(path, encoding=encoding, newline="") as file:
+        while piece := file.read(AT_ONCE):
+            while piece.endswith("\r") and (more := file.read(1)):  # "\r\n" stays together
+                piece += more
+            yield piece.replace("\r\n", "\n")
+
+
+def find_encodings(
+    paths: Iterable[str | Path], *, encoding: str | None = None, strict: bool = False
+) -> list[tuple[Path, str]]:
+    """The files that `read_files` reads, all checked before the first one is used, and their encodings."""
+    try:
+        "".encode(encoding or "utf-8")
+    except LookupError:
+        raise InputError(f"encoding {encoding!r} is unknown; expected one like utf-8, latin-1") from None
+    found = [(path, _find_encoding(path, encoding, strict)) for path in _walk(paths)]
+    if in_latin_1 := [path for path, used in found if used == "latin-1" != encoding]:
         count = f"{len(in_latin_1)} file{'s' * (len(in_latin_1) > 1)}"
         names = ", ".join(map(str, in_latin_1[:3])) + ", …" * (len(in_latin_1) > 3)
         warnings.warn(f"{count} not in UTF-8, read as Latin-1: {names}", stacklevel=2)
+    return found
+
+
+def _find_encoding(path: Path, encoding: str | None, strict: bool) -> str:
+    decoder = codecs.getincrementaldecoder(encoding or "utf-8-sig")()
+    is_empty, fault, size, line = True, 0, 0, 1
+    with open(path, "rb") as file:
+        while not fault or not encoding:
+            data = file.read(AT_ONCE)
+            if encoding is None and b"\0" in data:
+                zero = size + data.index(0)
+                raise InputError(f"{path} is binary (byte {zero} is zero); expected text in UTF-8")
+            try:
+                text = data.decode("latin-1") if fault else decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                text = data.decode("latin-1")
+                fault = line + error.object.count(10, 0, error.start)
+            is_empty = is_empty and not text.strip()
+            if not data:
+                break
+            size, line = size + len(data), line + data.count(10)
+    if is_empty:
+        raise InputError(f"{path} is empty; expected text")
+    if fault and (strict or encoding):
+        raise InputError(f"{path}:{fault} is not {encoding or 'UTF-8'}; give its encoding")
+    return "latin-1" if fault else encoding or "utf-8-sig"
 
 
 def _walk(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -98,41 +134,110 @@ def read_documents(
 
     A document ends with its file, before a heading (`= Title =`, CHAPTER IV, Book II, VII. A Title), before
     a title in capitals after two blank lines, and at three blank lines. A lone sentence (a title page) joins
-    its neighbour. Headings are left out.
+    its neighbour. Headings are left out. After a million characters a document ends with its paragraph.
 
     Args:
         separator: a line that stands between documents, instead of all these rules; "" is a blank line.
         encoding, strict: as in `read_files`, whose InputError it raises, too.
     """
     paths = [paths] if isinstance(paths, str | Path) else list(paths)
-    texts = [text for _, text in read_files(paths, encoding=encoding, strict=strict)]
-    documents = [document for text in texts for document in _split_documents(text, separator)]
+    texts = stream_documents(paths, encoding=encoding, strict=strict, separator=separator)
+    documents = [split_sentences(text) for text in texts]
     if not documents:
         raise InputError(f"{', '.join(map(str, paths))}: no sentence in it; expected running text")
     return documents
 
 
-def _split_documents(text: str, separator: str | None) -> list[Document]:
+def stream_documents(
+    paths: Iterable[str | Path],
+    *,
+    encoding: str | None = None,
+    strict: bool = False,
+    separator: str | None = None,
+) -> Iterator[str]:
+    """The documents of `read_documents` one by one, each as its text, however large the files are."""
+    for path, found in find_encodings(paths, encoding=encoding, strict=strict):
+        yield from cut_documents(read_pieces(path, found), separator)
+
+
+def cut_documents(pieces: Iterable[str], separator: str | None = None) -> Iterator[str]:
+    """The documents of one file, from its text in pieces of any size, by the rules of `read_documents`."""
     if separator is not None:
-        parts = re.split(rf"^[ \t]*{re.escape(separator)}[ \t]*$", text, flags=re.MULTILINE)
-        return [document for part in parts if (document := split_sentences(part))]
-    documents: list[Document] = [[]]
-    blank_lines = 0
-    for block in re.split(r"\n((?:[ \t]*\n)+)", text):
-        line = block.strip()
-        if not line:
-            blank_lines = block.count("\n")
-            continue
-        is_title = _HEADING.match(line) or (blank_lines >= 2 and _CAPITALS.match(line))
-        is_heading = is_title and "\n" not in line
-        if (is_heading or blank_lines >= 3) and len(documents[-1]) > 1:
-            documents.append([])
+        yield from _parts(pieces, re.compile(rf"^[ \t]*{re.escape(separator)}[ \t]*\n", re.MULTILINE))
+        return
+    before, paragraphs, length = "", [], 0  # a document waits, since a lone sentence after it may join it
+    for blank_lines, paragraph in _paragraphs(pieces):
+        line = paragraph.strip()
+        is_heading = "\n" not in line and (
+            _HEADING.match(line) or (blank_lines >= 2 and _CAPITALS.match(line))
+        )
+        is_end = is_heading or blank_lines >= 3
+        if (is_end and _has_two_sentences(paragraphs)) or length > LONGEST_DOCUMENT:
+            yield from filter(None, [before])
+            before, paragraphs, length = "\n\n".join(paragraphs), [], 0
         if not is_heading and not _SECTION.match(line):
-            documents[-1] += split_sentences(block)
-    if len(documents) > 1 and len(documents[-1]) < 2:
-        lone_sentence = documents.pop()
-        documents[-1] += lone_sentence
-    return [document for document in documents if document]
+            paragraphs.append(paragraph)
+            length += len(paragraph)
+    if not _has_two_sentences(paragraphs):
+        before, paragraphs = "\n\n".join([before, *paragraphs]).strip(), []
+    yield from filter(None, [before, "\n\n".join(paragraphs)])
+
+
+def _has_two_sentences(paragraphs: list[str]) -> bool:
+    return len(paragraphs) > 1 or any(len(split_sentences(paragraph)) > 1 for paragraph in paragraphs)
+
+
+def _paragraphs(pieces: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """The paragraphs of a text, each with the number of blank lines before it."""
+    rest, blank_lines = "", 0
+    for piece in chain(pieces, [""]):
+        blocks = _BLANK_LINES.split(rest + piece)  # a paragraph, blank lines, a paragraph, …
+        rest = ""
+        if piece:  # what comes last may go on in the next piece
+            rest = blocks.pop()
+            if not rest.strip() and blocks:
+                rest = "\n" + blocks.pop() + rest
+            else:
+                *cut, rest = _cut(rest, LONGEST_PARAGRAPH, goes_on=True)
+                blocks += cut
+        for block in blocks:
+            if not block.strip():
+                blank_lines = block.count("\n")
+                continue
+            for part in _cut(block, LONGEST_PARAGRAPH):
+                if part.strip():
+                    yield blank_lines, part
+                blank_lines = 0
+
+
+def _parts(pieces: Iterable[str], separator: re.Pattern[str]) -> Iterator[str]:
+    """What stands between the separators of a text."""
+    rest = ""
+    for piece in chain(pieces, ["\n", ""]):
+        lines, end, unfinished = (rest + piece).rpartition("\n")
+        parts = separator.split(lines + end)
+        if piece:
+            *cut, rest = _cut(parts.pop(), LONGEST_DOCUMENT, goes_on=True)
+            rest += unfinished
+            parts += cut
+        for part in parts:
+            yield from (each for each in _cut(part, LONGEST_DOCUMENT) if each.strip())
+
+
+def _cut(text: str, longest: int, goes_on: bool = False) -> list[str]:
+    """A text in parts of at least `longest` characters (but the last), cut after a line, or else a word.
+
+    A cut depends on the next two times `longest` characters alone: where the text goes on, the rest waits
+    until it has them.
+    """
+    parts = []
+    wait_for = 2 * longest + len(text) - len(text.rstrip()) if goes_on else longest
+    while len(text) > wait_for:
+        ends = (text.find(mark, longest, 2 * longest) + 1 for mark in ("\n", " "))
+        end = next(filter(None, ends), 2 * longest)
+        parts.append(text[:end])
+        text = text[end:]
+    return [*parts, text]
 
 
 def split_sentences(text: str) -> list[str]:
