@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+from itertools import accumulate
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from bertmini import BertConfig, BertForPreTraining
+from bertmini.cost import flops
 from bertmini.errors import InputError
 from bertmini.training import (
     Options,
@@ -20,7 +24,7 @@ from bertmini.training import (
     settle,
     train,
 )
-from bertmini.training.loop import best_precision, count_targets
+from bertmini.training.loop import Ahead, best_precision, count_targets
 
 CONFIG = BertConfig(
     vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
@@ -342,3 +346,73 @@ def test_a_loss_whose_exponential_is_too_large_for_a_float_is_told_all_the_same(
     metrics = evaluate_pretraining(always_seven(2000.0), [evaluation_batch([[8, -100]], [0])])
     assert metrics["mlm_loss"] == pytest.approx(2000)
     assert math.isfinite(metrics["mlm_perplexity"])
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 9), st.floats(0, 0.99))
+def test_a_ramp_rises_to_the_whole_update_and_uses_every_batch_once(steps, accumulation, ramp_share):
+    options = Options(steps=steps, accumulation=accumulation, ramp_share=ramp_share)
+    batches = [options.batches_at(step) for step in range(steps)]
+    assert batches == sorted(batches)
+    assert 1 <= batches[0] <= batches[-1] <= options.batches_at(steps) == accumulation
+    assert [options.batches_before(step) for step in range(steps + 1)] == [0, *accumulate(batches)]
+
+
+def test_a_run_with_a_ramp_asks_for_the_batches_one_after_the_other():
+    asked = []
+
+    def noting(number):
+        asked.append(number)
+        return batch_at(number)
+
+    options = Options(steps=6, accumulation=4, ramp_share=0.5, precision="float32")
+    train(pretraining_model(), noting, options)
+    assert asked == list(range(1 + 2 + 3 + 4 + 4 + 4))
+
+
+def test_layers_computed_twice_give_the_same_bits():
+    results = []
+    for checkpointing in (False, True):
+        model = pretraining_model()
+        train(model, batch_at, Options(steps=3, checkpointing=checkpointing, precision="float32"))
+        assert model.bert.encoder.checkpointing == checkpointing
+        results.append(weights(model))
+    assert all(torch.equal(tensor, results[1][name]) for name, tensor in results[0].items())
+
+
+def test_batches_made_ahead_are_the_same_ones():
+    made = []
+
+    def noting(number):
+        made.append(number)
+        return {"input_ids": torch.tensor([number])}
+
+    ahead = Ahead(noting)
+    assert [int(ahead(number)["input_ids"]) for number in (0, 1, 2, 7, 8)] == [0, 1, 2, 7, 8]
+    assert made.count(1) == made.count(2) == made.count(8) == 1  # not made again when their turn comes
+
+
+def test_tensorboard_has_the_numbers_of_the_log(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    options = Options(steps=4, log_every=2, evaluate_every=2, tensorboard=True, precision="float32")
+    run = Run.create(tmp_path / "run", options)
+    train(pretraining_model(), batch_at, options, run=run, evaluate=lambda model: {"mlm_loss": 2.5})
+    events = accumulator.EventAccumulator(str(run.directory / "tensorboard")).Reload()
+    logged = [(line["step"], line["mlm"]) for line in run.lines() if "mlm" in line]
+    assert [(event.step, event.value) for event in events.Scalars("train/mlm")] == [
+        (step, pytest.approx(value)) for step, value in logged
+    ]
+    assert [event.value for event in events.Scalars("dev/mlm_loss")] == [2.5, 2.5]
+
+
+def test_the_share_of_the_peak_is_work_over_time_over_peak(tmp_path, monkeypatch):
+    monkeypatch.setattr("bertmini.training.loop.matrix_peak", lambda *_: 1e9)
+    options = Options(steps=2, log_every=2, precision="float32")
+    run, model = Run.create(tmp_path / "run", options), pretraining_model()
+    train(model, batch_at, options, run=run)
+    (line,) = run.lines()
+    tokens = int(batch_at(0)["attention_mask"].sum())
+    length = tokens / len(batch_at(0)["input_ids"])
+    work = 3 * sum(flops(model.config, length).values())
+    assert line["utilisation"] == pytest.approx(line["tokens_per_second"] * work / 1e9, rel=0.1)
+    assert line["memory_mb"] > 10

@@ -19,6 +19,7 @@ from bertmini.hub import locate
 from bertmini.model.bert import BertForSequenceClassification
 from bertmini.training import History, Options, Run, train
 from bertmini.training.loop import to_device
+from bertmini.training.processes import processes
 
 Splits = Mapping[str, Sequence[Example]]
 
@@ -118,10 +119,9 @@ def finetune(
     Returns:
         The history, and the metrics: {"train": …, "dev": …, "test": …, "seconds": …, "tokens_per_second": …}.
     """
-    data = {
-        part: TaskData(examples, tokenizer, classes_of(model), options.batch_size, max_length, options.seed)
-        for part, examples in splits.items()
-    }
+    settings = (tokenizer, classes_of(model), options.batch_size, max_length, options.seed)
+    data = {part: TaskData(examples, *settings) for part, examples in splits.items()}
+    data["train"].part = processes().part  # all measure on all
 
     def evaluate_dev(model: Any) -> dict[str, float]:
         measured = evaluate(task, model, data["dev"].batches_for_evaluation())

@@ -22,7 +22,7 @@ from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
 from bertmini.training import History, Options, Run, evaluate_pretraining, settle, train
 from bertmini.training.loop import to_device
 from bertmini.training.options import MEASURED
-from bertmini.training.processes import whole_in_place
+from bertmini.training.processes import processes, whole_in_place
 
 if TYPE_CHECKING:
     from bertmini.gazette import Gazette
@@ -177,9 +177,10 @@ def objective_of(model: BertForMaskedLM) -> str:
 def training_data(
     documents: Sequence[Document], tokenizer: Any, batch_size: int, max_length: int, objective: str, seed: int
 ) -> PretrainingData:
-    """Batches of documents, tokenised at once."""
+    """Batches of documents, tokenised at once: this process's rows of them."""
     corpus = Corpus.from_documents(documents, tokenizer)
-    return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective=objective)
+    part = processes().part
+    return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective, part=part)
 
 
 def pretrain(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bertmini.cost import MASKED, flops
+from bertmini.data.packing import pack
 from bertmini.errors import InputError
 from bertmini.machine import best_device, matrix_peak, memory_mb
 from bertmini.model.encoder import Encoder
@@ -166,7 +167,7 @@ def prepare(model: nn.Module, options: Options, together: Processes) -> nn.Modul
     """The model as the options want it: parted among processes, compiled, its layers computed twice."""
     for module in model.modules():
         if isinstance(module, Encoder):
-            module.checkpointing = options.checkpointing  # type: ignore[assignment]
+            module.checkpointing = options.checkpointing
     trained = together.share(model).train()
     if options.compile:
         trained.compile(dynamic=True)
@@ -175,11 +176,7 @@ def prepare(model: nn.Module, options: Options, together: Processes) -> nn.Modul
 
 def feed(batch_at: Callable[[int], Batch], device: torch.device) -> Callable[[int], Batch]:
     """How batches reach the loop: as they are on a CPU; packed, and made ahead in a thread, for a GPU."""
-    if device.type != "cuda":
-        return batch_at
-    from bertmini.data.packing import pack
-
-    return Ahead(lambda number: pack(batch_at(number)))
+    return Ahead(lambda number: pack(batch_at(number))) if device.type == "cuda" else batch_at
 
 
 class Ahead:
@@ -261,10 +258,11 @@ def shares_of(losses: Iterable[str], batches: list[Batch], together: Processes) 
 
 def count_targets(name: str, batch: Batch) -> int:
     """The number of targets that the mean loss `name` is over."""
-    if name in ("soft", "cosine"):  # distillation: every token that is not padding
-        return count_tokens(batch)
     labels = batch.get("next_sentence_label" if name == "nsp" else "labels")
-    return len(batch["input_ids"]) if labels is None else int((labels != -100).sum())
+    targets = len(batch["input_ids"]) if labels is None else int((labels != -100).sum())
+    if name in ("soft", "cosine"):  # distillation: every token that is not padding, of rows that count
+        return count_tokens(batch) if targets else 0
+    return targets
 
 
 def count_tokens(batch: Batch) -> int:

@@ -167,4 +167,8 @@ def like(tensor: Tensor, pattern: Tensor) -> Tensor:
         return tensor.to(pattern.device)
     from torch.distributed.tensor import distribute_tensor
 
-    return distribute_tensor(tensor.to(pattern.device), pattern.device_mesh, pattern.placements)  # type: ignore[attr-defined]
+    parted: Any = pattern
+    # Each process has the whole tensor and takes its part: nothing need be sent.
+    return distribute_tensor(
+        tensor.to(parted.device), parted.device_mesh, parted.placements, src_data_rank=None
+    )
