@@ -21,6 +21,9 @@ _HOME = {
     "token_boxes": "bertmini.viz.tokens",
     "loss_curve": "bertmini.viz.curves",
     "confusion_matrix": "bertmini.viz.confusion",
+    "stacked_bars": "bertmini.viz.budget",
+    "roofline": "bertmini.viz.budget",
+    "scaling": "bertmini.viz.budget",
     "head_explorer": "bertmini.viz.explore",
     "mask_explorer": "bertmini.viz.explore",
 }
