@@ -27,6 +27,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from bertmini.errors import InputError
+from bertmini.files import new_directory
 from bertmini.hub import shipped
 from bertmini.machine import keep_freed_memory
 
@@ -686,23 +687,6 @@ def refuse_existing(out: str) -> None:
     path = Path(out)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{out}: exists already; name a new directory, or remove it first")
-
-
-@contextlib.contextmanager
-def new_directory(out: str) -> Iterator[Path]:
-    """A temporary directory that takes its name when all is written, and goes when something fails."""
-    final = Path(out).resolve()
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if final.exists():  # an empty one, perhaps where the user stands
-            for path in temporary.iterdir():
-                os.replace(path, final / path.name)
-        else:
-            os.replace(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,29 @@ def write(path: Path, data: bytes) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write an object as JSON that people read, whole or not at all."""
+    write(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
+@contextmanager
+def new_directory(final: str | Path) -> Iterator[Path]:
+    """A temporary directory that takes its name when all is written, and goes when something fails."""
+    final = Path(final).resolve()
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if final.exists():  # an empty one, perhaps where the user stands; what was written last comes last
+            for path in sorted(temporary.iterdir(), key=lambda path: path.stat().st_mtime_ns):
+                os.replace(path, final / path.name)
+        else:
+            os.replace(temporary, final)
+        sync_directory(final.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def sync_directory(path: Path) -> None:

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bertmini.errors import InputError
-from bertmini.files import sync_directory, write
+from bertmini.files import new_directory, sync_directory, write, write_json
 from bertmini.machine import git_commit, machine, versions
 from bertmini.training.options import Options, Progress
 from bertmini.training.processes import Processes, like, processes, whole_tensor
@@ -72,21 +72,18 @@ class Run:
             raise InputError(
                 f"{directory}: exists already; name a new directory, or continue it with --resume"
             )
-        with _explained(run.directory):
-            run.checkpoints.mkdir(parents=True)
-            run.log_file.touch()
-        try:
+        record = {
+            "training": asdict(options), "settled": False, "settings": settings or {},
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "git_commit": git_commit(), "versions": versions(), "machine": machine(),
+        }  # fmt: skip
+        # It takes its name as a whole: one killed in between could neither go on nor begin again.
+        with _explained(run.directory), new_directory(run.directory) as directory:
+            (directory / "checkpoints").mkdir()
+            (directory / "log.jsonl").touch()
             for part in parts:
-                part.save_pretrained(run.directory)
-            run._write_json(  # the last one: a directory with a run.json can be resumed
-                "run.json",
-                {"training": asdict(options), "settled": False, "settings": settings or {},
-                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-                 "git_commit": git_commit(), "versions": versions(), "machine": machine()},
-            )  # fmt: skip
-        except BaseException:
-            shutil.rmtree(run.directory, ignore_errors=True)  # else nobody could begin it again, or resume it
-            raise
+                part.save_pretrained(directory)
+            write_json(directory / "run.json", record)
         run.processes.wait()
         return run
 
@@ -259,7 +256,8 @@ class Run:
             try:
                 state, files = _read_checkpoint(path)
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-                logger.warning("%s is damaged (%s); using the checkpoint before it", path, error)
+                if self.processes.is_main:
+                    logger.warning("%s is damaged (%s); using the checkpoint before it", path, error)
                 continue
             if self.log_file.stat().st_size < state["log_bytes"]:
                 raise InputError(f"{self.log_file}: shorter than when {path.name} was saved; put it back")
@@ -282,7 +280,7 @@ class Run:
 
     def _write_json(self, name: str, content: dict[str, Any]) -> None:
         if self.processes.is_main:
-            write(self.directory / name, (json.dumps(content, indent=2) + "\n").encode())
+            write_json(self.directory / name, content)
 
 
 def _finite(line: dict[str, Any]) -> dict[str, Any]:
