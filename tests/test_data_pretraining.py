@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 import bertmini.data.corpus
 from bertmini import InputError
 from bertmini.data.batches import PretrainingData, length_batches, pad, pad_inputs
-from bertmini.data.corpus import Corpus
+from bertmini.data.corpus import Corpus, Encoder
 from bertmini.data.masking import mask_tokens
 from bertmini.data.pairs import pair_examples, stretch_examples
+from bertmini.tokenizer import WordPieceTokenizer
 
 
 class NumberTokenizer:
@@ -66,28 +67,59 @@ def test_a_corpus_without_tokens_is_refused():
         Corpus.from_documents([[""], []], NumberTokenizer())
 
 
-def test_a_corpus_is_tokenised_in_chunks(monkeypatch):
-    """All rows at once, as lists, took thirty times the memory of the corpus."""
+def test_a_corpus_is_tokenised_in_chunks_and_each_word_once(monkeypatch):
+    """All words at once, as strings, take many times the memory of the corpus."""
 
     class Counting(NumberTokenizer):
         def encode_ids(self, texts):
-            most.append(len(texts))
+            asked.append(list(texts))
             return super().encode_ids(texts)
 
-    most = []
+    asked = []
     documents = [[f"{9 + i}", "", f"{9 + i} 7"] for i in range(9)]
     whole = Corpus.from_documents(documents, Counting())
-    assert most == [27]
+    assert asked == [["9", "", "7", *map(str, range(10, 18))]]
     monkeypatch.setattr(bertmini.data.corpus, "CHUNK", 4)
     parts = Corpus.from_documents(documents, Counting())
-    assert max(most[1:]) == 4
+    assert max(map(len, asked[1:])) == 4
     assert all(np.array_equal(array, vars(whole)[name]) for name, array in vars(parts).items())
+
+
+texts = st.text(alphabet="ab é\u0301Σσ\t\n\xa0\x0b\x85\u2028\u3000[MASK]中.'-", max_size=60)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(texts, min_size=1, max_size=5), st.sampled_from([1, 3, 1000]))
+def test_remembered_words_have_the_tokens_of_their_sentence(sentences, most):
+    pieces = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"abe[]msk中.'-σ",
+        *("##" + c for c in "abeσmsk"),
+    ]
+    tokenizer = WordPieceTokenizer(pieces)
+    encoder = Encoder(tokenizer)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bertmini.data.corpus, "MOST_WORDS", most)
+        for some in (sentences, sentences[::-1], sentences[:1]):
+            ids, lengths = encoder.encode(some)
+            rows = np.split(ids, lengths.cumsum()[:-1])
+            assert [row.tolist() for row in rows] == tokenizer.encode_ids(some)
+            assert len(encoder.number) <= most + sum(len(sentence) + 1 for sentence in sentences)
+
+
+def test_a_sentence_that_is_no_string_is_refused():
+    with pytest.raises(InputError, match="a sentence is of type int; expected a string"):
+        Corpus.from_documents([[7]], NumberTokenizer())
 
 
 def test_a_corpus_beyond_int32_is_refused(monkeypatch):
     monkeypatch.setattr(bertmini.data.corpus, "MOST_TOKENS", 1000)
     assert len(Corpus.from_documents([["7"] * 1000], NumberTokenizer())) == 1000
-    with pytest.raises(InputError, match="more than 1,000 tokens; use fewer documents"):
+    with pytest.raises(InputError, match="more than 1,000 tokens; prepare it first"):
         Corpus.from_documents([["7"] * 1001], NumberTokenizer())
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 
 from bertmini.errors import InputError
 
-CHUNK = 4096  # sentences tokenised at once: their rows are lists, which take thirty times what stays
+CHUNK = 4096  # sentences tokenised at once: as strings, words take many times what stays of them
+MOST_WORDS, MOST_PIECES = 2**18, 2**21  # that are remembered
 MOST_TOKENS = 2**31 - 1  # places are int32
 
 
@@ -31,14 +31,17 @@ class Corpus:
     document_starts: np.ndarray
 
     @classmethod
-    def from_documents(cls, documents: Iterable[Any], tokenizer: Any) -> Corpus:
+    def from_documents(
+        cls, documents: Iterable[Any], tokenizer: Any, encoder: Encoder | None = None
+    ) -> Corpus:
         """Tokenise documents: lists of sentences, or objects that have `sentences` as the Gazette's do.
 
         Raises:
             InputError: there is no token, or there are more than int32 can count.
         """
+        encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
         texts = [getattr(document, "sentences", document) for document in documents]
-        token_ids, lengths = encode((sentence for sentences in texts for sentence in sentences), tokenizer)
+        token_ids, lengths = encoder.encode(sentence for sentences in texts for sentence in sentences)
         document_of = np.repeat(np.arange(len(texts)), [len(sentences) for sentences in texts])
         if not lengths.any():
             raise InputError(f"{len(texts)} documents hold no token; expected text")
@@ -60,14 +63,72 @@ class Corpus:
         return len(self.token_ids)
 
 
-def encode(sentences: Iterable[str], tokenizer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The tokens of sentences end to end, int32 [tokens], and how many each has, int32 [sentences]."""
-    token_ids, lengths = array("i"), array("i")
-    sentences = iter(sentences)
-    while chunk := list(islice(sentences, CHUNK)):
-        for row in tokenizer.encode_ids(chunk):
-            token_ids.extend(row)
-            lengths.append(len(row))
-        if len(token_ids) > MOST_TOKENS:
-            raise InputError(f"the corpus has more than {MOST_TOKENS:,} tokens; use fewer documents")
-    return np.frombuffer(token_ids, dtype=np.int32), np.frombuffer(lengths, dtype=np.int32)
+class Encoder:
+    """Tokenises sentences by their words, and remembers those: a text says the same few again and again.
+
+    Args:
+        tokenizer: has to read what stands between two spaces in the same way everywhere, as WordPiece does.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self.forget()
+
+    def forget(self) -> None:
+        self.number = Numbers()  # of each word, in the order in which they were met
+        self.starts = self.lengths = np.empty(0, np.int64)  # [words], of their pieces in ids
+        self.ids = np.empty(0, np.int32)
+
+    def encode(self, sentences: Iterable[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The tokens of sentences end to end, int32 [tokens], and how many each has, int32 [sentences].
+
+        Raises:
+            InputError: a sentence is no string, or there are more tokens than int32 can count.
+        """
+        sentences = iter(sentences)
+        tokens, lengths, number = [np.empty(0, np.int32)], [np.empty(0, np.int32)], 0
+        while chunk := list(islice(sentences, CHUNK)):
+            ids, lengths_of_chunk = self.encode_chunk(chunk)
+            tokens.append(ids)
+            lengths.append(lengths_of_chunk)
+            number += len(ids)
+            if number > MOST_TOKENS:
+                raise InputError(
+                    f"the corpus has more than {MOST_TOKENS:,} tokens; prepare it first (bertmini prepare)"
+                )
+        return np.concatenate(tokens), np.concatenate(lengths)
+
+    def encode_chunk(self, sentences: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        for sentence in sentences:
+            if not isinstance(sentence, str):
+                raise InputError(f"a sentence is of type {type(sentence).__name__}; expected a string")
+        if len(self.number) > MOST_WORDS or len(self.ids) > MOST_PIECES:
+            self.forget()
+        words = " ".join(sentences).split(" ")
+        numbers = np.fromiter(map(self.number.__getitem__, words), np.int64, len(words))  # [words]
+        self.learn()
+
+        lengths = self.lengths[numbers]
+        ends = lengths.cumsum()
+        # Token t of the chunk is the piece that is as far from its word's first one, t - (end - length).
+        offsets = np.repeat(self.starts[numbers] - ends + lengths, lengths)
+        ends = np.concatenate([[0], ends])  # ends[n]: the tokens in the first n words
+        words_before = np.cumsum([0, *(sentence.count(" ") + 1 for sentence in sentences)])
+        return self.ids[offsets + np.arange(len(offsets))], np.diff(ends[words_before]).astype(np.int32)
+
+    def learn(self) -> None:
+        """Tokenises the words that have a number and no pieces yet."""
+        new = list(islice(reversed(self.number), len(self.number) - len(self.starts)))[::-1]
+        rows = self.tokenizer.encode_ids(new) if new else []
+        lengths = np.array([len(row) for row in rows], np.int64)
+        self.starts = np.append(self.starts, len(self.ids) + lengths.cumsum() - lengths)
+        self.lengths = np.append(self.lengths, lengths)
+        self.ids = np.append(self.ids, np.fromiter(chain.from_iterable(rows), np.int32))
+
+
+class Numbers(dict[str, int]):
+    """Numbers words as they are asked for."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = number = len(self)
+        return number

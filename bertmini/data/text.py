@@ -165,7 +165,8 @@ def cut_documents(pieces: Iterable[str], separator: str | None = None) -> Iterat
     if separator is not None:
         yield from _parts(pieces, re.compile(rf"^[ \t]*{re.escape(separator)}[ \t]*\n", re.MULTILINE))
         return
-    before, paragraphs, length = "", [], 0  # a document waits, since a lone sentence after it may join it
+    before, length = "", 0  # a document waits, since a lone sentence after it may join it
+    paragraphs: list[str] = []
     for blank_lines, paragraph in _paragraphs(pieces):
         line = paragraph.strip()
         is_heading = "\n" not in line and (
