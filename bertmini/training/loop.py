@@ -215,35 +215,29 @@ def update(
         The losses by name with their sum as "loss", and the length of the gradient before clipping.
     """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    device, last = parameters[0].device, len(batches) - 1
-    shares: dict[str, list[float]] = {}  # by loss: of each batch in the targets of all batches and processes
-    values: list[tuple[str, Tensor]] = []
-    for number, batch in enumerate(batches):
-        with together.without_averaging(step) if number < last else nullcontext():
-            with autocast(device, options):
-                output = step(to_device(batch, device))
-            if not shares:
-                shares = shares_of(output.losses, batches, together)
+    shares: dict[str, list[float]] = {}  # of each batch in all targets of a loss
+    sums: dict[str, Tensor] = {}
+    for number, batch in enumerate(batches, start=1):
+        with together.without_averaging(step) if number < len(batches) else nullcontext():
+            with autocast(parameters[0].device, options):
+                output = step(to_device(batch, parameters[0].device))
+            shares = shares or shares_of(output.losses, batches, together)
             weights = getattr(output, "weights", {})  # a loss of several parts may weigh them
-            total = torch.zeros((), device=device)
-            for name, value in output.losses.items():
-                share = shares[name][number] * value
-                total = total + weights.get(name, 1.0) * share
-                values.append((name, share.detach()))
-            values.append(("loss", total.detach()))
-            # The gradients of several processes are averaged, and have to be summed.
-            scaler.scale(total * together.number if together.number > 1 else total).backward()
+            parts = {name: shares[name][number - 1] * value for name, value in output.losses.items()}
+            parts["loss"] = sum((weights.get(name, 1.0) * part for name, part in parts.items()), start=0.0)
+            # Processes average their gradients, which have to be summed.
+            scaler.scale(together.number * parts["loss"]).backward()
+            for name, part in parts.items():
+                sums[name] = sums.get(name, 0.0) + part.detach()
     scaler.unscale_(optimizer)
     norm = float(whole_tensor(nn.utils.clip_grad_norm_(parameters, options.max_grad_norm)))
     if math.isfinite(norm) or scaler.is_enabled():  # a lost step must not reach the weights
         scaler.step(optimizer)
     scaler.update()
     optimizer.zero_grad()
-
-    losses = dict.fromkeys(["loss", *shares], 0.0)
-    for (name, _), number in zip(values, torch.stack([v for _, v in values]).tolist(), strict=True):
-        losses[name] += number
-    return dict(zip(losses, together.sum(list(losses.values())), strict=True)), norm
+    values = together.sum(torch.stack(list(sums.values())).tolist())  # read once: reading makes a GPU wait
+    losses = dict(zip(sums, values, strict=True))
+    return {"loss": losses.pop("loss"), **losses}, norm
 
 
 def shares_of(losses: Iterable[str], batches: list[Batch], together: Processes) -> dict[str, list[float]]:
