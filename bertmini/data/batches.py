@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from bertmini.data.masking import mask_tokens
 from bertmini.data.pairs import Pairs, pair_examples, stretch_examples
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
+
+if TYPE_CHECKING:
+    from bertmini.data.prepare import Prepared
 
 Batch = dict[str, torch.Tensor]
 WHOLE = (0, 1)  # the part of a process that is alone
@@ -83,10 +86,15 @@ def without_a_say(batch: Batch, number: int, part: tuple[int, int]) -> Batch:
     return batch | {name: torch.full_like(batch[name], -100) for name in targets}
 
 
-def length_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+def length_batches(
+    lengths: np.ndarray, batch_size: int, seed: int, epoch: int, number: int | None = None
+) -> list[np.ndarray]:
     """Group examples of like length, so that little of a batch is padding.
 
     They are shuffled, sorted by length within pools of 128 batches, and cut; then the batches are shuffled.
+
+    Args:
+        number: of batches, where they are to be so many and their sizes may differ a little from batch_size.
 
     Returns:
         A batch as example numbers, int64 [batch]; every example is in one.
@@ -96,6 +104,8 @@ def length_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) 
     pool = np.arange(len(order)) // (128 * batch_size)
     order = order[np.lexsort((lengths[order], pool))]
     batches = np.split(order, range(batch_size, len(order), batch_size))
+    if number and number != len(batches):
+        batches = np.array_split(order, min(number, len(order)))
     return [batches[i] for i in rng.permutation(len(batches))]
 
 
@@ -103,7 +113,11 @@ def length_batches(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) 
 class PretrainingData:
     """Batches for pretraining; `len` is the number of steps in an epoch, and steps never end.
 
+    An epoch takes the blocks of a corpus one after another, in an order of its own. How many batches each of
+    them gives is planned, so that a step needs no history: epochs differ a little in their examples.
+
     Args:
+        corpus: one, or a sequence of such blocks with their `sizes`, as `Prepared` is.
         tokenizer: gives the special ids and the size of the vocabulary.
         max_length: tokens of an example, special ones included.
         seed: every batch is a function of (seed, step).
@@ -113,7 +127,7 @@ class PretrainingData:
         part: (rank, processes); each process gets its own rows of a batch, masked as one process masks them.
     """
 
-    corpus: Corpus
+    corpus: Corpus | Prepared
     tokenizer: Any
     batch_size: int
     max_length: int
@@ -126,16 +140,48 @@ class PretrainingData:
         if self.objective not in OBJECTIVES:
             raise InputError(f"objective is {self.objective!r}; expected {' or '.join(OBJECTIVES)}")
         self.special_ids = sorted(self.tokenizer.all_special_ids)
-        self._epoch = lru_cache(maxsize=1)(self._make_epoch)
-        # Epochs differ a little in length. Each counts as long as the first, so that a step needs no history.
-        self._length = len(self._epoch(0)[1])
+        self._block = lru_cache(maxsize=1)(self._make_block)
+        self._order = lru_cache(maxsize=1)(self._make_order)
+        self._planned = self._plan()  # int64 [blocks], batches
 
     def __len__(self) -> int:
-        return self._length
+        return int(self._planned.sum())
 
-    def _make_epoch(self, epoch: int) -> tuple[Pairs, list[np.ndarray]]:
-        pairs = OBJECTIVES[self.objective](self.corpus, self.max_length, self.seed, epoch)
-        return pairs, length_batches(pairs.lengths, self.batch_size, self.seed, epoch)
+    @property
+    def _blocks(self) -> Sequence[Corpus]:
+        return [self.corpus] if isinstance(self.corpus, Corpus) else self.corpus
+
+    def _plan(self) -> np.ndarray:
+        """The batches of each block: a count for the first one, an estimate by it for the others."""
+        *_, first = self._block(0, 0)
+        if isinstance(self.corpus, Corpus):
+            return np.array([len(first)])
+        documents, tokens = self.corpus.sizes.T
+        examples = tokens / self.max_length + documents / 2  # the last example of a document is not full
+        return (len(first) * examples / examples[0]).round().clip(1).astype(np.int64)
+
+    def _make_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The blocks in an epoch's order, and the number of batches before the end of each."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self._planned))
+        return order, self._planned[order].cumsum()
+
+    def _make_block(self, epoch: int, block: int) -> tuple[Corpus, Pairs, list[np.ndarray]]:
+        draw = epoch * len(self._blocks) + block  # each has its own
+        corpus, number = self._blocks[block], None
+        pairs = OBJECTIVES[self.objective](corpus, self.max_length, self.seed, draw)
+        if epoch or block:
+            number = int(self._planned[block])
+        return corpus, pairs, length_batches(pairs.lengths, self.batch_size, self.seed, draw, number)
+
+    def _find(self, step: int) -> tuple[int, int, int]:
+        """The epoch of a step, its block, and the number of its batch in that block."""
+        epoch, index = divmod(step, len(self))
+        if self.static_masks:
+            epoch %= self.static_masks
+        order, ends = self._order(epoch)
+        place = int(np.searchsorted(ends, index, side="right"))
+        block = int(order[place])
+        return epoch, block, index - int(ends[place] - self._planned[block])
 
     def batch(self, step: int) -> Batch:
         """Make the batch of a step.
@@ -144,17 +190,16 @@ class PretrainingData:
             input_ids, token_type_ids, attention_mask, labels: int64 [batch, length];
             next_sentence_label: int64 [batch], 0 = IsNext, 1 = NotNext (with mlm+nsp).
         """
-        epoch, index = divmod(step, len(self))
-        if self.static_masks:
-            epoch %= self.static_masks
-        pairs, batches = self._epoch(epoch)
+        epoch, block, index = self._find(step)
+        corpus, pairs, batches = self._block(epoch, block)
         rows = batches[index % len(batches)]
-        batch = lay_out(self.corpus.token_ids, pairs, rows, self.tokenizer)
+        batch = lay_out(corpus.token_ids, pairs, rows, self.tokenizer)
         input_ids = batch["input_ids"]  # [batch, length]
 
         own = own_rows(len(rows), self.part)
         part: dict[str, Any] = {} if self.part == WHOLE else {"rows": own}
-        chance = np.random.SeedSequence([self.seed, epoch, index]).generate_state(1, np.uint64)
+        draw = epoch * len(self._blocks) + block
+        chance = np.random.SeedSequence([self.seed, draw, index]).generate_state(1, np.uint64)
         masked_ids, labels = mask_tokens(
             input_ids,
             ~torch.isin(input_ids, torch.tensor(self.special_ids)),
