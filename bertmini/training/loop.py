@@ -295,21 +295,11 @@ def best_precision(device: torch.device) -> Literal["bf16", "fp16", "float32"]:
 def bf16_pays() -> bool:
     """Whether this processor multiplies matrices faster in bf16.
 
-    It is timed, once, in a few hundredths of a second: some processors have the instructions and are slower
-    with them.
+    It is timed, once, in a few tenths of a second: some processors have the instructions and are slower with
+    them.
     """
     supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return supported and matmul_seconds(torch.bfloat16) < 0.8 * matmul_seconds(torch.float32)
-
-
-def matmul_seconds(dtype: torch.dtype) -> float:
-    """The shortest time of seven products of two matrices of 1024 x 512 and 512 x 1024."""
-    matrix, times = torch.ones(1024, 512, dtype=dtype), []
-    for _ in range(7):
-        started = time.perf_counter()
-        matrix @ matrix.T
-        times.append(time.perf_counter() - started)
-    return min(times)
+    return supported and matrix_peak(torch.bfloat16) > 1.25 * matrix_peak(torch.float32)
 
 
 def steps_in_time(
