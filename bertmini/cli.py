@@ -32,6 +32,7 @@ from bertmini.hub import shipped
 from bertmini.machine import keep_freed_memory
 
 if TYPE_CHECKING:
+    from bertmini.tasks.pretrain import Documents
     from bertmini.training import Options, Run
 
 
@@ -66,7 +67,7 @@ class TextReading:
     strict: bool = False
     """Refuse files that are not UTF-8."""
 
-    def read(self, data: tuple[str, ...], held_out: int) -> tuple[list[list[str]], list[list[str]]]:
+    def read(self, data: tuple[str, ...], held_out: int) -> tuple[Documents, Documents]:
         from bertmini.tasks.pretrain import read_corpus
 
         return read_corpus(data, held_out=held_out, **asdict(self))
@@ -181,7 +182,8 @@ class TrainTokenizer:
 
         refuse_existing(self.out)
         with new_directory(self.out) as directory:
-            documents, _ = self.reading.read(self.corpus, held_out=0)
+            refuse_prepared(self.corpus)
+            documents: Any = self.reading.read(self.corpus, held_out=0)[0]
             texts = (sentence for document in documents for sentence in document)
             tokenizer = WordPieceTokenizer.train(
                 texts, self.vocab_size, lowercase=not self.cased, min_frequency=self.min_frequency
@@ -191,11 +193,49 @@ class TrainTokenizer:
 
 
 @dataclass(kw_only=True)
+class Prepare:
+    """Tokenise running text of any size once, into files that pretraining reads piece by piece."""
+
+    corpus: Positional[Corpus] = ("gazette",)
+    """Text files and folders; or gazette; or a data set of the hub with a column named text."""
+    tokenizer: Directory
+    """The tokenizer, which is saved with the text."""
+    out: Directory
+    """The directory; made new. After an interruption the same command goes on with what was written."""
+    held_out: Count = 20
+    """One document in N is held out, to measure on; 0: none."""
+    processes: MaybeCount = None
+    """Processes that tokenise. Without it: as many as there are cores."""
+    seed: int = 0
+    """Seed of the order in which the files of a data set of the hub are read."""
+    reading: TextReading = field(default_factory=TextReading)
+
+    def run(self) -> None:
+        from bertmini.data.prepare import prepare
+        from bertmini.tasks.pretrain import stream_corpus
+        from bertmini.tokenizer import WordPieceTokenizer
+
+        refuse_existing(self.out)
+        refuse_prepared(self.corpus)
+        tokenizer = WordPieceTokenizer.from_pretrained(self.tokenizer)
+        texts, source = stream_corpus(
+            self.corpus, held_out=self.held_out, seed=self.seed, **asdict(self.reading)
+        )
+        processes = self.processes or os.cpu_count() or 1
+        record = prepare(texts, tokenizer, self.out, source, held_out=self.held_out, processes=processes)
+        for part, found in record["parts"].items():
+            counts = (f"{found[name]:,} {name}" for name in ("documents", "sentences", "tokens"))
+            print(f"{part:5}  {', '.join(counts)}")
+        print(self.out)
+
+
+@dataclass(kw_only=True)
 class Pretrain:
     """Pretrain a BERT on running text: masked pieces, and whether one sentence follows another."""
 
     data: Corpus = ("gazette",)
-    """The embedded corpus; or text files and folders; or a data set of the hub with a column named text."""
+    """The embedded corpus; or text files and folders; or what bertmini prepare made of them; or a data set of
+    the hub with a column named text."""
     out: Directory
     """The run directory; made new."""
     preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "mini"
@@ -245,13 +285,20 @@ class Pretrain:
     def is_gazette(self) -> bool:
         return self.data == ("gazette",)
 
-    def get_tokenizer(self, documents: list[list[str]]) -> Any:
+    def get_tokenizer(self, documents: Documents) -> Any:
+        from bertmini.data.prepare import Prepared
         from bertmini.tokenizer import WordPieceTokenizer
 
         if self.resume:
             return WordPieceTokenizer.from_pretrained(self.out)
         if directory := self.tokenizer or self.init:
             return WordPieceTokenizer.from_pretrained(directory)
+        if isinstance(documents, Prepared):
+            if self.vocab_size:
+                raise InputError(
+                    f"--vocab-size {self.vocab_size} is for a new tokenizer; that of the data is theirs"
+                )
+            return WordPieceTokenizer.from_pretrained(documents.directory)
         size = self.vocab_size or (1000 if self.is_gazette else 8000)
         return WordPieceTokenizer.train((s for document in documents for s in document), size)
 
@@ -629,6 +676,7 @@ class Cost:
 
 COMMANDS: dict[str, Any] = {
     "train-tokenizer": TrainTokenizer,
+    "prepare": Prepare,
     "pretrain": Pretrain,
     "finetune classify": FinetuneClassify,
     "finetune regress": FinetuneRegress,
@@ -722,6 +770,13 @@ def run_directory(
             raise
 
 
+def refuse_prepared(data: tuple[str, ...]) -> None:
+    from bertmini.data.prepare import is_prepared
+
+    if prepared := [name for name in data if is_prepared(name)]:
+        raise InputError(f"{prepared[0]} is prepared already; name the running text that it was made of")
+
+
 def refuse_without_train(data: str, splits: dict[str, Any]) -> None:
     if "train" not in splits:
         raise InputError(f"{data}: it has {', '.join(splits)} and no train part to learn from")
@@ -775,7 +830,7 @@ def parse(arguments: list[str]) -> Any:
 # The least that an option may be. An open interval where it has to be more than that.
 LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0}
 LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
-LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus"), 1)
+LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus", "processes"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
 ABOVE_0 = ("learning_rate", "minutes", "temperature", "tokens", "link")
 BELOW_1 = ("dropout", "warmup_share", "short_share", "ramp_share")
@@ -954,6 +1009,8 @@ def out_of_memory(error: BaseException) -> int:
 
 def kept(command: Any) -> str:
     """What an interrupted command leaves."""
+    if isinstance(command, Prepare):
+        return "give the same command again to go on"
     if not hasattr(command, "resume") or not (Path(command.out) / "run.json").exists():
         return "nothing was written"
     checkpoints = Path(command.out).glob("checkpoints/step-*")

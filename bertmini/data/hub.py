@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,10 +24,21 @@ def load(name: str) -> Any:
         return load_dataset()
 
 
-def stream(name: str) -> Iterator[dict[str, Any]]:
-    """The rows of a data set's train part, each fetched when it is asked for; raises as `load` does."""
+def stream(name: str, seed: int | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a data set's train part, each fetched when it is asked for; raises as `load` does.
+
+    Args:
+        seed: of the order of its files, each of which is read from its beginning to its end; None: their own.
+    """
     with _library(name) as load_dataset:
-        yield from load_dataset(split="train", streaming=True)
+        rows = load_dataset(split="train", streaming=True)
+        if seed is None:
+            yield from rows
+            return
+        files = list(range(rows.num_shards))
+        random.Random(seed).shuffle(files)
+        for file in files:
+            yield from rows.shard(rows.num_shards, file)
 
 
 @contextmanager

@@ -128,6 +128,8 @@ def in_blocks(texts: Iterable[str], held_out: int) -> Iterator[tuple[str, list[s
         if (size := size + len(text)) >= 2 * BLOCK:
             break
     else:
+        if not first:
+            raise InputError("there is no document in the corpus; expected running text")
         if held_out and len(first) == 1:
             raise InputError("one document cannot be split in training and held-out ones; hold out none (0)")
         # Two held-out documents at least where there are enough, as in a corpus that is not prepared.

@@ -76,7 +76,7 @@ def find_encodings(
         "".encode(encoding or "utf-8")
     except LookupError:
         raise InputError(f"encoding {encoding!r} is unknown; expected one like utf-8, latin-1") from None
-    found = [(path, _find_encoding(path, encoding, strict)) for path in _walk(paths)]
+    found = [(path, _find_encoding(path, encoding, strict)) for path in walk(paths)]
     if in_latin_1 := [path for path, used in found if used == "latin-1" != encoding]:
         count = f"{len(in_latin_1)} file{'s' * (len(in_latin_1) > 1)}"
         names = ", ".join(map(str, in_latin_1[:3])) + ", …" * (len(in_latin_1) > 3)
@@ -109,7 +109,8 @@ def _find_encoding(path: Path, encoding: str | None, strict: bool) -> str:
     return "latin-1" if fault else encoding or "utf-8-sig"
 
 
-def _walk(paths: Iterable[str | Path]) -> Iterator[Path]:
+def walk(paths: Iterable[str | Path]) -> Iterator[Path]:
+    """The files that are named, and of a folder every one that is not hidden, by name."""
     for path in map(Path, paths):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         files = [file for file in inside if file.is_file() and not _is_hidden(file.relative_to(path))]

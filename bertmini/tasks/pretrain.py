@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,11 @@ from bertmini.config import BertConfig
 from bertmini.data import hub
 from bertmini.data.batches import Batch, PretrainingData, pad_inputs
 from bertmini.data.corpus import Corpus
-from bertmini.data.text import Document, hold_out, read_documents, split_sentences
+from bertmini.data.prepare import Prepared, is_prepared
+from bertmini.data.text import Document, hold_out, read_documents, split_sentences, stream_documents, walk
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
+from bertmini.tokenizer import WordPieceTokenizer
 from bertmini.training import History, Options, Run, evaluate_pretraining, settle, train
 from bertmini.training.loop import to_device
 from bertmini.training.options import MEASURED
@@ -29,16 +32,18 @@ if TYPE_CHECKING:
 
 SHORT_ROW = 32  # tokens of a row while rows are short
 HELD_OUT_BATCHES = 50  # measured at each evaluation: the same ones, or numbers could not be compared
+Documents = Sequence[Document] | Prepared
 MODELS: dict[str, type[BertForMaskedLM]] = {"mlm+nsp": BertForPreTraining, "mlm": BertForMaskedLM}
 
 
 def read_corpus(
     data: Sequence[str], documents: int | None = None, held_out: int = 20, **reading: Any
-) -> tuple[list[Document], list[Document]]:
+) -> tuple[Documents, Documents]:
     """The documents to train on, and those held out.
 
     Args:
-        data: ["gazette"], ["hf:NAME"] or ["hf:NAME:CONFIGURATION"], or files and folders.
+        data: ["gazette"], ["hf:NAME"] or ["hf:NAME:CONFIGURATION"], a directory that `bertmini prepare` made,
+            or files and folders.
         documents: how many are used at most; None: all, and 20,000 of the Gazette.
         held_out: one document in so many; 0 holds none out.
         reading: encoding, strict and separator of `read_documents`.
@@ -46,16 +51,12 @@ def read_corpus(
     Raises:
         InputError: the data cannot be read, or nothing would be left to train on.
     """
-    if not data or (len(data) > 1 and any(name == "gazette" or name.startswith("hf:") for name in data)):
-        names = " ".join(data) or "nothing"
-        raise InputError(f"found {names} as data; expected gazette or one hf:NAME, or files and folders")
-    if documents is not None and documents < 1:
-        raise InputError(f"documents is {documents}; expected 1 or more")
-    if held_out < 0 or held_out == 1:
-        raise InputError(
-            f"held_out is {held_out}; expected 2 or more, or 0 for none, "
-            "since one document in one leaves nothing to train on"
-        )
+    check_corpus(data, documents, held_out)
+    if is_prepared(data[0]):
+        if documents or any(reading.values()):
+            raise InputError(f"{data[0]} was read when it was prepared; leave out how to read it")
+        has_dev = held_out and (Path(data[0]) / "dev").is_dir()
+        return Prepared(data[0]), Prepared(data[0], "dev") if has_dev else []
     if list(data) == ["gazette"]:
         from bertmini.gazette import Gazette
 
@@ -72,8 +73,56 @@ def read_corpus(
     return hold_out(found, max(2, min(held_out, len(found) // 2)))
 
 
-def read_part(data: str, split: str, **reading: Any) -> list[Document]:
-    """The documents to measure on: a split of the Gazette (1,000), or all of a corpus."""
+def check_corpus(data: Sequence[str], documents: int | None, held_out: int) -> None:
+    """Refuse what is no corpus, and numbers that leave nothing to train on."""
+    whole = [name for name in data if name == "gazette" or name.startswith("hf:") or is_prepared(name)]
+    if not data or (whole and len(data) > 1):
+        names = " ".join(data) or "nothing"
+        raise InputError(
+            f"found {names} as data; expected gazette, one hf:NAME or one prepared directory, "
+            "or files and folders"
+        )
+    if documents is not None and documents < 1:
+        raise InputError(f"documents is {documents}; expected 1 or more")
+    if held_out < 0 or held_out == 1:
+        raise InputError(
+            f"held_out is {held_out}; expected 2 or more, or 0 for none, "
+            "since one document in one leaves nothing to train on"
+        )
+
+
+def stream_corpus(
+    data: Sequence[str], documents: int | None = None, held_out: int = 20, seed: int = 0, **reading: Any
+) -> tuple[Iterator[str], dict[str, Any]]:
+    """The documents of `read_corpus` one by one, as texts, and what tells this corpus from others.
+
+    Args:
+        data, documents, held_out, reading: as in `read_corpus`.
+        seed: of the order in which the files of a data set of the hub are read.
+
+    Raises:
+        InputError: as `read_corpus`.
+    """
+    check_corpus(data, documents, held_out)
+    source: dict[str, Any] = {"data": list(data), "documents": documents, **reading}
+    if list(data) == ["gazette"]:
+        from bertmini.gazette import Gazette
+
+        gazette = Gazette()
+        return (document.text for document in gazette.documents(documents or 20_000)), source
+    if data[0].startswith("hf:"):
+        texts, source = hub_texts(data[0], seed), source | {"seed": seed}
+    else:
+        files = [(path, path.stat()) for path in walk(data)]
+        source["files"] = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in files]
+        texts = stream_documents(data, **reading)
+    return islice(texts, documents), source
+
+
+def read_part(data: str, split: str, **reading: Any) -> Documents:
+    """The documents to measure on: a split of the Gazette (1,000), those held out at preparation, or all."""
+    if is_prepared(data):
+        return Prepared(data, "dev")
     if data == "gazette":
         from bertmini.gazette import Gazette
 
@@ -83,19 +132,22 @@ def read_part(data: str, split: str, **reading: Any) -> list[Document]:
 
 def hub_documents(name: str, documents: int | None) -> list[Document]:
     """The column `text` of a data set's train split, a document a row."""
-    found = []
-    for number, row in enumerate(hub.stream(name), start=1):
+    found = [split_sentences(text) for text in islice(hub_texts(name), documents)]
+    if not found:
+        raise InputError(f"{name}: no sentence found; expected running text")
+    return found
+
+
+def hub_texts(name: str, seed: int | None = None) -> Iterator[str]:
+    """The texts in that column, those without a word left out; with a seed, its files in another order."""
+    for number, row in enumerate(hub.stream(name, seed), start=1):
         if "text" not in row:
             raise InputError(f"{name}: columns are {', '.join(row)}; expected one named text")
         text = "" if row["text"] is None else row["text"]
         if not isinstance(text, str):
             raise InputError(f"{name} train:{number}: text is {text!r:.60}; expected a string")
-        found += [sentences] if (sentences := split_sentences(text)) else []
-        if len(found) == documents:
-            break
-    if not found:
-        raise InputError(f"{name}: no sentence found; expected running text")
-    return found
+        if text.strip():
+            yield text
 
 
 def new_model(preset: str, objective: str, tokenizer: Any, seed: int, dropout: float) -> BertForMaskedLM:
@@ -175,12 +227,28 @@ def objective_of(model: BertForMaskedLM) -> str:
 
 
 def training_data(
-    documents: Sequence[Document], tokenizer: Any, batch_size: int, max_length: int, objective: str, seed: int
+    documents: Documents, tokenizer: Any, batch_size: int, max_length: int, objective: str, seed: int
 ) -> PretrainingData:
-    """Batches of documents, tokenised at once: this process's rows of them."""
-    corpus = Corpus.from_documents(documents, tokenizer)
+    """Batches of documents, tokenised at once, or of a prepared corpus: this process's rows of them."""
+    corpus = tokenised(documents, tokenizer)
+    if isinstance(corpus, Prepared):
+        # Examples are shuffled, and sorted by length, within a block: it has to have many batches.
+        corpus = Prepared(corpus.directory, corpus.part, at_least=128 * batch_size * max_length)
     part = processes().part
     return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective, part=part)
+
+
+def tokenised(documents: Documents, tokenizer: Any) -> Corpus | Prepared:
+    """Documents as tokens; a prepared corpus is checked to have the same pieces."""
+    if not isinstance(documents, Prepared):
+        return Corpus.from_documents(documents, tokenizer)
+    own = WordPieceTokenizer.from_pretrained(documents.directory)
+    if (own.pieces, own.lowercase) != (tokenizer.pieces, tokenizer.lowercase):
+        raise InputError(
+            f"{documents.directory} was prepared with another vocabulary than the model's; prepare it with "
+            "the model's tokenizer"
+        )
+    return documents
 
 
 def pretrain(
@@ -224,7 +292,7 @@ def pretrain(
 
 
 def held_out_metrics(
-    documents: Sequence[Document],
+    documents: Documents,
     tokenizer: Any,
     batch_size: int,
     max_length: int,
@@ -234,19 +302,22 @@ def held_out_metrics(
     """The function that measures a model on held-out documents, always on the same masks, pairs and words.
 
     Args:
-        documents: the held-out ones.
+        documents: the held-out ones; of a prepared corpus those of the first block.
         tokenizer: the model's.
         batch_size: examples in a batch.
         max_length: tokens of an example.
         objective: "mlm+nsp" or "mlm".
         gazette: whether they are the Gazette's, so that the limit is known too.
     """
-    corpus = Corpus.from_documents(documents, tokenizer)
+    corpus = tokenised(documents, tokenizer)
+    corpus = corpus[0] if isinstance(corpus, Prepared) else corpus
     if corpus.num_documents < 2:
         objective = "mlm"
     data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed=0, objective=objective)
     batches = [data.batch(step) for step in range(min(len(data), HELD_OUT_BATCHES))]
-    words = MaskedWords.draw(documents, tokenizer, max_length, objective) if gazette else None
+    words = None
+    if gazette and not isinstance(documents, Prepared):
+        words = MaskedWords.draw(documents, tokenizer, max_length, objective)
 
     def measure(model: BertForMaskedLM) -> dict[str, float]:
         return evaluate_pretraining(model, batches) | (words.measure(model) if words and words.places else {})
