@@ -88,7 +88,7 @@ def roofline(
     for number, (name, (intensity, speed)) in enumerate(points.items()):
         mark = "osD^v"[number % 5]
         axis.plot([intensity], [speed / 1e9], mark, color=COLOURS[1 + number % 3], label=name)
-    axis.annotate("bandwidth", (balance / 8, bandwidth * balance / 8e9), ha="right", fontsize=9)
+    axis.annotate("bandwidth ", (balance / 8, bandwidth * balance / 6e9), ha="right", fontsize=9)
     axis.annotate("peak", (1.5 * balance, 1.15 * peak / 1e9), fontsize=9)
     axis.set_ylim(top=3 * peak / 1e9)
     axis.set_xlabel("operations for each byte read or written")
@@ -123,7 +123,9 @@ def scaling(gpus: Sequence[int], hours: Mapping[str, Sequence[float]], title: st
     for number, (name, values) in enumerate(hours.items()):
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
         axis.loglog(gpus, values, linestyle=dash, color=colour, marker="osD^"[number % 4], label=name)
-        axis.loglog(gpus, [values[0] * gpus[0] / each for each in gpus], color=INK, linewidth=0.8)
+        axis.loglog(
+            gpus, [values[0] * gpus[0] / each for each in gpus], color=INK, linestyle="-", linewidth=0.8
+        )
         told.append(f"{name} from {values[0]:.3g} hours on {gpus[0]} to {values[-1]:.2g} on {gpus[-1]}")
     axis.set_xticks(list(gpus), [str(each) for each in gpus])
     axis.minorticks_off()
