@@ -227,11 +227,10 @@ class Writer:
 
     def add(self, corpus: Corpus) -> None:
         places = corpus.sentence_starts[corpus.document_starts]  # of each document's first token
+        lengths = np.diff(corpus.sentence_starts)
         columns = {
-            "input_ids": pa.ListArray.from_arrays(places, corpus.token_ids),
-            "sentence_lengths": pa.ListArray.from_arrays(
-                corpus.document_starts, np.diff(corpus.sentence_starts)
-            ),
+            "input_ids": pa.ListArray.from_arrays(arrow(places), arrow(corpus.token_ids)),
+            "sentence_lengths": pa.ListArray.from_arrays(arrow(corpus.document_starts), arrow(lengths)),
         }
         batch = pa.record_batch(columns)
         if not self.batches:
@@ -256,6 +255,16 @@ class Writer:
         self.batches = 0
 
 
+def arrow(array: np.ndarray) -> pa.Array:
+    """The same numbers without a copy; pa.array would import pandas to ask whether they are its own."""
+    return pa.Array.from_buffers(pa.int32(), len(array), [None, pa.py_buffer(array)])
+
+
+def numbers(array: pa.Array) -> np.ndarray:
+    """The way back, without a copy and without pandas, too."""
+    return np.frombuffer(array.buffers()[1], np.int32)[array.offset :][: len(array)]
+
+
 def sync(file: Path) -> None:
     """Make sure that a file is on the disk before it gets its name."""
     with open(file, "rb+") as written:
@@ -270,7 +279,7 @@ def batches_of(file: Path) -> Iterator[pa.RecordBatch]:
 
 def size_of(batch: pa.RecordBatch) -> tuple[int, int, int]:
     """Documents, sentences and tokens of a block."""
-    return batch.num_rows, len(batch["sentence_lengths"].flatten()), len(batch["input_ids"].flatten())
+    return batch.num_rows, len(batch["sentence_lengths"].values), len(batch["input_ids"].values)
 
 
 def finish(directory: Path, writers: dict[str, Writer], plan: dict[str, Any]) -> dict[str, Any]:
@@ -349,9 +358,9 @@ class Prepared(Sequence[Corpus]):
         for block in range(self.borders[number], self.borders[number + 1]):
             file, place = divmod(block, self.shard)
             batch = next(islice(batches_of(self.files[file]), place, None))
-            token_ids.append(batch["input_ids"].flatten().to_numpy())
-            lengths.append(batch["sentence_lengths"].flatten().to_numpy())
-            counts.append(batch["sentence_lengths"].value_lengths().to_numpy())
+            token_ids.append(numbers(batch["input_ids"].values))
+            lengths.append(numbers(batch["sentence_lengths"].values))
+            counts.append(np.diff(numbers(batch["sentence_lengths"].offsets)))
         return Corpus(
             token_ids=np.concatenate(token_ids),  # a copy: the file's pages need not stay in memory
             sentence_starts=np.cumsum([0, *np.concatenate(lengths)]).astype(np.int32),
