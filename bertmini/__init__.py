@@ -21,11 +21,13 @@ _HOME = {
     "WordPieceTokenizer": "bertmini.tokenizer",
     "Gazette": "bertmini.gazette",
     "Predictor": "bertmini.predict",
+    "Embedder": "bertmini.embed",
     "InputError": "bertmini.errors",
 }
 
 if TYPE_CHECKING:
     from bertmini.config import BertConfig as BertConfig
+    from bertmini.embed import Embedder as Embedder
     from bertmini.errors import InputError as InputError
     from bertmini.gazette import Gazette as Gazette
     from bertmini.model.bert import Bert as Bert

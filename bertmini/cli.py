@@ -15,6 +15,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -52,6 +53,7 @@ Number = Annotated[float, arg(metavar="X")]
 MaybeNumber = Annotated[float | None, unset("X")]
 MaybeName = Annotated[str | None, unset("NAME")]
 Texts = Annotated[tuple[str, ...], unset("TEXT")]
+Precision = Literal["auto", "bf16", "fp16", "float32"]
 
 
 @dataclass(kw_only=True)
@@ -108,7 +110,7 @@ class Training:
     """Share of the steps in which the learning rate rises."""
     weight_decay: Number = 0.01
     """Weight decay of matrices."""
-    precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"
+    precision: Precision = "auto"
     """Number format of the matrix products; auto is the fastest that is safe here."""
     checkpointing: bool = False
     """Compute layers again in the backward pass rather than keep what they hold: less memory, more time."""
@@ -516,31 +518,74 @@ class Evaluate:
 
 
 @dataclass(kw_only=True)
-class Predict:
-    """Answer for texts with a fine-tuned model: a line of JSON for each text, in order."""
+class OnTexts:
+    """What commands that read texts have."""
 
     text: Positional[Texts] = ()
     """The texts. Without them: the lines of standard input. A pair has a tab in between, or is written
     {"text": …, "pair": …}."""
+    input: Annotated[tuple[str, ...], unset("FILE")] = ()
+    """Files to read in place of standard input, a text on each line, of any size."""
+    batch_tokens: MaybeCount = None
+    """Tokens of a batch, padding included. Without it: 2048, and 32768 on a GPU."""
+
+    def texts(self) -> Iterator[Any]:
+        """All texts and pairs, read as they are needed."""
+        if self.text and self.input:
+            raise InputError(f"{len(self.text)} texts and --input {self.input[0]}: give one of them")
+        if self.text:
+            return map(text_or_pair, self.text)
+        if missing := [name for name in self.input if not Path(name).is_file()]:
+            raise InputError(f"--input {missing[0]}: no such file")
+        if not self.input and (sys.stdin is None or sys.stdin.isatty()):
+            raise InputError(
+                "no text was given: add texts to the command, name files with --input, "
+                "or send lines to its standard input"
+            )
+        return map(text_or_pair, lines_of_files(self.input))
+
+    def counted(self, answers: Iterable[Any]) -> Iterator[Any]:
+        """The answers; where they come from lines, with a bar on a terminal, and at the end their speed."""
+        from tqdm import tqdm
+
+        if self.text:
+            yield from answers
+            return
+        started, number = time.perf_counter(), 0
+        quiet = sys.stdout.isatty() or not sys.stderr.isatty()  # a bar among the answers would be in the way
+        for number, answer in enumerate(tqdm(answers, unit="row", disable=quiet), start=1):  # noqa: B007
+            yield answer
+        speed = number / (time.perf_counter() - started)
+        print(f"{number} rows, {speed:.0f} rows a second", file=sys.stderr)
+
+
+@dataclass(kw_only=True)
+class Predict(OnTexts):
+    """Answer for texts with a fine-tuned model: a line of JSON for each text, in order."""
+
     model: Directory
     """The fine-tuned model."""
-    batch_size: Count = 32
-    """Texts in a batch."""
+    precision: Precision = "auto"
+    """Number format of the matrix products; auto is the fastest that is safe here, often bf16, which gives
+    near ties another label; float32 gives the numbers that transformers gives."""
 
     def run(self) -> None:
         from bertmini.predict import Predictor
 
-        predictor = Predictor.from_pretrained(self.model, batch_size=self.batch_size)
+        texts = self.texts()
+        predictor = Predictor.from_pretrained(
+            self.model, batch_tokens=self.batch_tokens, precision=self.precision
+        )
         if predictor.fills:
             raise InputError(
                 f"{self.model} holds a masked-language model: use bertmini fill, or fine-tune it first"
             )
-        for answer in predictor(map(text_or_pair, texts_of(self.text))):
-            print(json.dumps(answer, ensure_ascii=False), flush=not self.text and sys.stdout.isatty())
+        for answer in self.counted(predictor(texts)):
+            print(json.dumps(answer, ensure_ascii=False))
 
 
 @dataclass(kw_only=True)
-class Fill:
+class Fill(OnTexts):
     """Find what may stand behind [MASK]: a line of JSON for each text, or a list on a terminal."""
 
     text: Positional[Texts] = ()
@@ -549,19 +594,17 @@ class Fill:
     """The pretrained model. Without it: the one that bertmini ships."""
     top: Count = 5
     """Candidates for each mask."""
-    batch_size: Count = 32
-    """Texts in a batch."""
 
     def run(self) -> None:
         from bertmini.predict import Predictor
 
-        model = self.model or shipped()
-        predictor = Predictor.from_pretrained(model, batch_size=self.batch_size, top=self.top)
+        model, texts = self.model or shipped(), self.texts()
+        predictor = Predictor.from_pretrained(model, batch_tokens=self.batch_tokens, top=self.top)
         if not predictor.fills:
             raise InputError(
                 f"{model} holds a fine-tuned model, which has no masked-language head: use predict"
             )
-        for answer in predictor(map(text_or_pair, texts_of(self.text))):
+        for answer in self.counted(predictor(texts)):
             if not sys.stdout.isatty():
                 print(json.dumps(answer, ensure_ascii=False))
                 continue
@@ -573,29 +616,25 @@ class Fill:
 
 
 @dataclass(kw_only=True)
-class Embed:
+class Embed(OnTexts):
     """Turn texts into vectors, a row for each text, in order: bertmini embed < texts.txt > vectors.npy"""
 
-    text: Positional[Texts] = ()
-    """The texts. Without them: the lines of standard input. A pair has a tab in between, or is written
-    {"text": …, "pair": …}."""
     model: MaybeDirectory = None
     """The model. Without it: the one that bertmini ships."""
     format: Literal["npy", "parquet"] = "npy"
     """npy: a NumPy array [texts, hidden] of float32. parquet: a table with text, pair and embedding."""
-    batch_size: Count = 32
-    """Texts in a batch."""
+    precision: Precision = "float32"
+    """Number format of the matrix products; auto is the fastest that is safe here, often bf16: twice as fast,
+    and vectors are then equal to two or three digits, and differ from machine to machine."""
 
     def run(self) -> None:
         from bertmini.embed import Embedder, write_npy, write_parquet
 
         if sys.stdout.isatty():
             raise InputError(f"vectors are not for a terminal: send them to a file, > vectors.{self.format}")
-        embedder = Embedder.from_pretrained(self.model or shipped(), self.batch_size)
-        width, rows = (
-            embedder.model.config.hidden_size,
-            embedder.stream(map(text_or_pair, texts_of(self.text))),
-        )
+        texts, model = self.texts(), self.model or shipped()
+        embedder = Embedder.from_pretrained(model, batch_tokens=self.batch_tokens, precision=self.precision)
+        width, rows = embedder.model.config.hidden_size, self.counted(embedder.stream(texts))
         if self.format == "npy":
             number = write_npy((vector for _, vector in rows), width, sys.stdout.buffer)
         else:
@@ -690,16 +729,16 @@ COMMANDS: dict[str, Any] = {
 }
 
 
-def texts_of(given: tuple[str, ...]) -> Iterable[str]:
-    """The texts of the command line, or the lines of standard input."""
-    if given:
-        return given
-    if sys.stdin is None or sys.stdin.isatty():
-        raise InputError("no text was given: add texts to the command, or send lines to its standard input")
-    return lines_of(sys.stdin.buffer)
+def lines_of_files(names: tuple[str, ...]) -> Iterator[str]:
+    """The lines of files, one after the other; of standard input where none is named."""
+    if not names:
+        yield from lines_of(sys.stdin.buffer)
+    for name in names:
+        with open(name, "rb") as file:
+            yield from lines_of(file, name)
 
 
-def lines_of(stream: Iterable[bytes]) -> Iterator[str]:
+def lines_of(stream: Iterable[bytes], name: str = "standard input") -> Iterator[str]:
     """Lines as text, UTF-8 or else Latin-1, with one warning that counts the latter.
 
     Raises:
@@ -708,14 +747,14 @@ def lines_of(stream: Iterable[bytes]) -> Iterator[str]:
     not_utf8 = 0
     for number, line in enumerate(stream, start=1):
         if b"\0" in line:
-            raise InputError(f"standard input, line {number}: a zero byte; expected a text on each line")
+            raise InputError(f"{name}, line {number}: a zero byte; expected a text on each line")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             text, not_utf8 = line.decode("latin-1"), not_utf8 + 1
         yield text.rstrip("\r\n")
     if not_utf8:
-        warnings.warn(f"not UTF-8, read as Latin-1: {not_utf8} lines of standard input", stacklevel=2)
+        warnings.warn(f"not UTF-8, read as Latin-1: {not_utf8} lines of {name}", stacklevel=2)
 
 
 def text_or_pair(line: str) -> Any:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
-import torch
 from torch.nn import functional as F
 
+from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.hub import locate
 from bertmini.machine import best_device
 from bertmini.model.bert import Bert
-from bertmini.predict import Features, Text, as_example, by_length, padded, refuse_larger
+from bertmini.predict import Precision, Rows, Text, as_example, in_order, refuse_larger
 from bertmini.tokenizer import WordPieceTokenizer
 
 
@@ -30,20 +30,31 @@ class Embedder:
     Args:
         model: the encoder.
         tokenizer: the model's; longer texts are cut.
-        batch_size: texts a batch.
+        batch_tokens, precision: as for `bertmini.Predictor`.
 
     Raises:
         InputError: the tokenizer is not the model's.
     """
 
-    def __init__(self, model: Bert, tokenizer: WordPieceTokenizer, batch_size: int = 32) -> None:
+    def __init__(
+        self,
+        model: Bert,
+        tokenizer: WordPieceTokenizer,
+        batch_tokens: int | None = None,
+        precision: Precision = "float32",
+    ) -> None:
         refuse_larger(tokenizer, model.config)
-        self.model, self.tokenizer, self.batch_size = model.eval(), tokenizer, batch_size
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.batch_tokens, self.precision = batch_tokens, precision
         self.max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
 
     @classmethod
-    def from_pretrained(cls, directory: str | Path, batch_size: int = 32) -> Embedder:
+    def from_pretrained(cls, directory: str | Path, **options: Any) -> Embedder:
         """The embedder of a directory or a hub id, whatever head its model has, on a GPU where there is one.
+
+        Args:
+            directory: holds a model and its tokenizer.
+            options: batch_tokens and precision, as for the class.
 
         Raises:
             InputError: there is no model, or it has another tokenizer.
@@ -52,7 +63,7 @@ class Embedder:
         model = Bert.from_pretrained(directory).to(best_device())
         tokenizer = WordPieceTokenizer.from_pretrained(directory)
         try:
-            return cls(model, tokenizer, batch_size)
+            return cls(model, tokenizer, **options)
         except InputError as error:
             raise InputError(f"{directory}: {error}") from None
 
@@ -65,14 +76,15 @@ class Embedder:
 
     def stream(self, texts: Iterable[Text]) -> Iterator[tuple[Example, np.ndarray]]:
         """Each text with its vector, float32 [hidden], in order, holding a window of texts at a time."""
-        return by_length(map(as_example, texts), self.features, self.embed_batch, self.batch_size)
+        return in_order(
+            map(as_example, texts), self.rows, self.embed, self.model, self.batch_tokens, self.precision
+        )
 
-    def features(self, example: Example) -> Features:
-        return self.tokenizer(example.text, example.pair, truncation=True, max_length=self.max_length)
+    def rows(self, examples: Sequence[Example]) -> Rows:
+        return Rows.of(examples, self.tokenizer, self.max_length)
 
-    @torch.inference_mode()
-    def embed_batch(self, rows: list[Features]) -> np.ndarray:
-        batch = padded(rows, self.tokenizer.pad_token_id, next(self.model.parameters()).device)
+    def embed(self, batch: Batch) -> np.ndarray:
+        """The vectors of a batch, float32 [batch, hidden]."""
         states = self.model(**batch).last_hidden_state.float()  # [batch, length, hidden]
         real = batch["attention_mask"][:, :, None]
         return F.normalize((states * real).sum(1) / real.sum(1), dim=-1).cpu().numpy()

@@ -406,7 +406,7 @@ def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
         ("finetune classify --out x --batch-size 0", "--batch-size 0: expected 1 or more"),
         ("finetune classify --out x --rows -5", "--rows -5: expected 1 or more"),
         ("fill --top -1 [MASK]", "--top -1: expected 1 or more"),
-        ("predict --model x --batch-size 0 text", "--batch-size 0: expected 1 or more"),
+        ("predict --model x --batch-tokens 0 text", "--batch-tokens 0: expected 1 or more"),
         ("evaluate --data x --batch-size -2", "--batch-size -2: expected 1 or more"),
         ("distill --out x", "--teacher DIR is missing"),
         ("distill --out x --teacher y --temperature -3", "--temperature -3.0: expected more than 0"),

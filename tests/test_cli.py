@@ -334,12 +334,12 @@ def test_predict_answers_each_line_in_order(classifier, capsys, monkeypatch):
 
 def test_predict_streams_a_window_before_its_input_ends(classifier):
     process = subprocess.Popen(
-        [sys.executable, "-m", "bertmini.cli", "predict", "--model", str(classifier), "--batch-size", "1"],
+        [sys.executable, "-m", "bertmini.cli", "predict", "--model", str(classifier)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1,
     )  # fmt: skip
     assert process.stdin
     assert process.stdout
-    process.stdin.write("the captain was happy\n" * 2000)
+    process.stdin.write("the captain was happy\n" * 5000)
     process.stdin.flush()
     assert json.loads(process.stdout.readline())["label"]
     process.stdout.close()  # as `head -1` does
@@ -398,7 +398,29 @@ def test_lines_that_are_not_utf8_are_counted(classifier, capsys, monkeypatch):
     assert main(["predict", "--model", str(classifier)]) == 0
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 3
-    assert captured.err == "bertmini: warning: not UTF-8, read as Latin-1: 2 lines of standard input\n"
+    told = captured.err.splitlines()
+    assert told[0] == "bertmini: warning: not UTF-8, read as Latin-1: 2 lines of standard input"
+    assert re.fullmatch(r"3 rows, \d+ rows a second", told[1])
+
+
+def test_files_are_answered_one_after_the_other(classifier, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text("the captain was happy\nthe captain was afraid\n")
+    (tmp_path / "b.txt").write_text("the captain was angry")
+    files = [str(tmp_path / name) for name in ("b.txt", "a.txt")]
+    assert main(["predict", "--model", str(classifier), "--input", *files]) == 0
+    captured = capsys.readouterr()
+    labels = [json.loads(line)["label"] for line in captured.out.splitlines()]
+    assert labels == ["anger", "joy", "fear"]
+    assert re.fullmatch(r"3 rows, \d+ rows a second\n", captured.err)
+    (tmp_path / "b.txt").write_bytes(b"plain\nbin\0ary\n")
+    for wrong, message in (
+        ([files[1], "nowhere.txt"], "--input nowhere.txt: no such file"),
+        ([files[0]], "b.txt, line 2: a zero byte"),
+    ):
+        assert main(["predict", "--model", str(classifier), "--input", *wrong]) == 2
+        captured = capsys.readouterr()
+        assert not captured.out
+        assert message in captured.err
 
 
 def test_real_books_and_a_real_labelled_set(data_directory: Path, tmp_path):

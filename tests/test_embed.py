@@ -18,6 +18,7 @@ from bertmini.cli import main
 from bertmini.data.task_files import Example
 from bertmini.embed import Embedder, write_npy, write_parquet
 from bertmini.hub import SHIPPED
+from bertmini.predict import WINDOW
 
 TEXTS = [
     "The harbour is open.",
@@ -28,7 +29,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def embedder() -> Embedder:
-    return Embedder.from_pretrained(SHIPPED, batch_size=2)
+    return Embedder.from_pretrained(SHIPPED, batch_tokens=256)
 
 
 def test_vectors_are_the_means_that_transformers_gives(embedder):
@@ -53,7 +54,7 @@ def test_a_stream_is_read_a_window_at_a_time(embedder):
     taken = itertools.count()
     stream = embedder.stream(f"day {i}" for i in taken)
     assert next(stream)[0].text == "day 0"
-    assert next(taken) <= 16 * embedder.batch_size + 1
+    assert next(taken) <= WINDOW + 1
 
 
 def test_a_tokenizer_larger_than_the_model_is_refused(embedder):
@@ -90,7 +91,8 @@ def test_command(embedder):
     command = [sys.executable, "-m", "bertmini.cli", "embed"]
     done = subprocess.run(command, input="\n".join(TEXTS).encode(), capture_output=True, check=True)
     np.testing.assert_allclose(np.load(io.BytesIO(done.stdout)), embedder(TEXTS), atol=1e-6)
-    assert done.stderr.decode().strip() == f"3 texts, {embedder.model.config.hidden_size} numbers each"
+    told = done.stderr.decode().splitlines()
+    assert told[-1] == f"3 texts, {embedder.model.config.hidden_size} numbers each"
     again = subprocess.run([*command, *TEXTS, "--format", "parquet"], capture_output=True, check=True)
     assert pq.read_table(io.BytesIO(again.stdout)).column("text").to_pylist() == TEXTS
 

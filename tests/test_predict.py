@@ -7,12 +7,15 @@ import json
 import random
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import transformers
 
 from bertmini import BertConfig, BertForSequenceClassification, InputError, Predictor, WordPieceTokenizer
+from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
+from bertmini.predict import WINDOW, Precision, Rows, as_example, in_order
 from bertmini.tasks import classes_of
 
 
@@ -29,7 +32,7 @@ def test_one_text_gives_one_answer(moods):
 
 
 def test_answers_keep_the_order_of_texts_of_all_lengths(classifier):
-    moods = Predictor.from_pretrained(classifier, batch_size=2)
+    moods = Predictor.from_pretrained(classifier, batch_tokens=64)
     words = {"happy": "joy", "afraid": "fear", "angry": "anger"}
     rng = random.Random(0)
     drawn = [rng.choice(list(words)) for _ in range(100)]
@@ -41,12 +44,88 @@ def test_answers_keep_the_order_of_texts_of_all_lengths(classifier):
         assert a["scores"] == pytest.approx(b["scores"], abs=1e-5)
 
 
+def texts_of_all_lengths(number: int = 300) -> list[str | tuple[str, str]]:
+    rng = random.Random(1)
+    words = ["the", "captain", "was", "happy", "afraid", "angry", "on", "day", "3", "of", "."]
+    texts = [" ".join(rng.choices(words, k=1 + int(rng.expovariate(0.08)))) for _ in range(number)]
+    return [(text, texts[i - 1]) if i % 4 == 0 else text for i, text in enumerate(texts)]
+
+
+def logits_of(predictor: Predictor, texts: list, precision: Precision = "float32") -> torch.Tensor:
+    def logits(batch: Batch) -> torch.Tensor:
+        return predictor.model(**batch).logits.float()
+
+    examples = map(as_example, texts)
+    answered = in_order(examples, predictor.rows, logits, predictor.model, 256, precision)
+    return torch.stack([of_row for _, of_row in answered])
+
+
+def test_batches_give_the_logits_of_each_text_alone(moods):
+    texts = texts_of_all_lengths()
+    with torch.no_grad():
+        alone = []
+        for text in map(as_example, texts):
+            row = moods.tokenizer([text.text], text.pair and [text.pair], return_tensors="pt",
+                                  truncation=True, max_length=moods.max_length)  # fmt: skip
+            alone.append(moods.model(**row).logits[0])
+    expected = torch.stack(alone)
+    assert (logits_of(moods, texts) - expected).abs().max() <= 3e-6 * expected.abs().max()
+
+
+def test_bf16_turns_only_labels_that_were_nearly_ties(moods):
+    texts = texts_of_all_lengths()
+    exact, fast = logits_of(moods, texts), logits_of(moods, texts, "bf16")
+    assert (fast != exact).any()
+    gap = (fast - exact).abs().max()
+    assert gap <= 0.03 * exact.abs().max()
+    best = exact.topk(2).values
+    clear = best[:, 0] - best[:, 1] > 2 * gap
+    assert torch.equal(fast.argmax(-1)[clear], exact.argmax(-1)[clear])
+    assert clear.float().mean() > 0.9
+
+
+def test_batches_hold_rows_of_like_length_within_their_tokens():
+    lengths = np.random.default_rng(0).integers(3, 128, 1000)
+    tokens = np.arange(lengths.sum())
+    rows = Rows(tokens, tokens % 2, lengths, pad_token_id=-1)
+    batches = list(rows.batches(512))
+    assert sorted(np.concatenate(batches)) == list(range(1000))
+    assert all(len(chosen) * lengths[chosen].max() <= 512 for chosen in batches)
+    made = [rows.batch(chosen) for chosen in batches]
+    assert sum(batch["attention_mask"].numel() for batch in made) < 1.03 * len(tokens)
+    for chosen, batch in zip(batches, made, strict=True):
+        for i, ids, real in zip(chosen, batch["input_ids"], batch["attention_mask"].bool(), strict=True):
+            np.testing.assert_array_equal(ids[real], rows.split()[i])
+            assert (ids[~real] == -1).all()
+    assert len(list(Rows(tokens, tokens, np.array([900, 4]), 0).batches(512))) == 2  # longer than a batch
+
+
+def test_a_million_texts_are_never_held_at_once(moods):
+    held = most = 0
+
+    def lines():
+        nonlocal held
+        for _ in range(1_000_000):
+            held += 1
+            yield Example("text")
+
+    def encode(window) -> Rows:
+        nothing = np.zeros(3 * len(window), np.int64)
+        return Rows(nothing, nothing, np.full(len(window), 3), 0)
+
+    answered = in_order(lines(), encode, lambda batch: batch["input_ids"][:, 0].tolist(), moods.model, 10**6)
+    for number, _ in enumerate(answered, start=1):  # noqa: B007
+        most, held = max(most, held), held - 1
+    assert number == 1_000_000
+    assert most == WINDOW
+
+
 def test_a_generator_is_read_a_window_at_a_time(moods):
     taken = itertools.count()
     stream = moods(f"the captain was happy on day {i}" for i in taken)
     first = [next(stream)["label"] for _ in range(5)]
     assert first == ["joy"] * 5
-    assert next(taken) <= 16 * moods.batch_size + 1
+    assert next(taken) <= WINDOW + 1
 
 
 def test_a_list_gives_a_list_and_nothing_gives_nothing(moods):

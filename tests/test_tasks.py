@@ -10,7 +10,7 @@ from bertmini import BertConfig, BertForMaskedLM, BertForPreTraining, InputError
 from bertmini.data.batches import TaskData
 from bertmini.data.task_files import Example
 from bertmini.tasks import TASKS, classes_of, evaluate, finetune, load_for_task, task_options
-from bertmini.tasks.classify import answer, head, measure
+from bertmini.tasks.classify import answers, head, measure
 from bertmini.tasks.pretrain import (
     MaskedWords,
     extend_positions,
@@ -83,10 +83,15 @@ def test_a_constant_answer_correlates_with_nothing():
 
 
 def test_an_answer_holds_the_likeliest_label_and_probabilities_that_sum_to_one():
-    given = answer(np.array([0.0, 2.0, 1.0], dtype=np.float32), ["a", "b", "c"])
+    given = answers(np.array([[0.0, 2.0, 1.0]], dtype=np.float32), ["a", "b", "c"])[0]
     assert given["label"] == "b"
     assert given["score"] == max(given["scores"].values())
     assert sum(given["scores"].values()) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_the_likeliest_label_is_found_before_numbers_are_rounded():
+    near_tie = np.array([[1.0, 1.0 + 1e-7], [1.0 + 1e-7, 1.0]])
+    assert [given["label"] for given in answers(near_tie, ["a", "b"])] == ["b", "a"]
 
 
 def test_fine_tuning_learns_a_word_and_keeps_the_best_epoch(origin, tokenizer):

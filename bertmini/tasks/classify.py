@@ -60,16 +60,17 @@ def measure(logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> d
     }
 
 
-def answer(logits: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
-    """One answer: the likeliest label, its probability, and all of them.
+def answers(logits: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """For each row the likeliest label, its probability, and all of them.
 
     Args:
-        logits: float [labels].
+        logits: float [rows, labels].
         labels: the classes by index.
     """
-    likelihoods = np.exp(logits - logits.max())
-    scores = {
-        label: round(float(p), 6) for label, p in zip(labels, likelihoods / likelihoods.sum(), strict=True)
-    }
-    best = max(scores, key=lambda label: scores[label])
-    return {"label": best, "score": scores[best], "scores": scores}
+    likelihoods = np.exp(logits - logits.max(axis=1, keepdims=True))
+    rounded = np.round((likelihoods / likelihoods.sum(axis=1, keepdims=True)).astype(np.float64), 6).tolist()
+    best = logits.argmax(axis=1).tolist()  # before rounding, which makes ties
+    return [
+        {"label": labels[i], "score": scores[i], "scores": dict(zip(labels, scores, strict=True))}
+        for i, scores in zip(best, rounded, strict=True)
+    ]

@@ -52,11 +52,11 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float:
     return float(x @ y) / scale if scale else 0.0
 
 
-def answer(logits: np.ndarray, labels: Sequence[str]) -> dict[str, Any]:
-    """One answer: the number.
+def answers(logits: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """For each row the number.
 
     Args:
-        logits: float [1].
+        logits: float [rows, 1].
         labels: not used; the signature is that of all tasks.
     """
-    return {"score": round(float(logits[0]), 6)}
+    return [{"score": score} for score in np.round(logits[:, 0].astype(np.float64), 6).tolist()]
