@@ -135,6 +135,26 @@ def test_a_killed_preparation_goes_on_and_comes_out_the_same(small_corpus, token
     assert record["parts"] == whole["parts"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="the lock is POSIX")
+def test_two_do_not_prepare_at_the_same_place(small_corpus, tokenizer, tmp_path):
+    with bertmini.data.prepare.alone(tmp_path / ".out.preparing"):
+        with pytest.raises(InputError, match="another process is preparing here"):
+            prepared(small_corpus, tokenizer, tmp_path / "out")
+        assert (tmp_path / ".out.preparing").exists()
+
+
+def test_an_empty_directory_is_filled(small_corpus, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prepared(small_corpus, tokenizer, ".")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        *("dataset_dict.json", "dev", "prepared.json"),
+        *("tokenizer.json", "tokenizer_config.json", "train", "vocab.txt"),
+    ]
+    assert sorted(path.name for path in (tmp_path / "dev").iterdir()) == [
+        *("data-00000.arrow", "dataset_info.json", "state.json"),
+    ]
+
+
 def test_what_cannot_be_prepared_is_refused_in_one_line_and_leaves_nothing(
     small_corpus, tokenizer, tmp_path, capsys
 ):

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,12 @@ BLOCK = 4_000_000  # characters, about a million tokens: what is tokenised, and 
 SHARD = 16  # blocks in a file, which is what an interruption can cost
 PARTS = ("train", "dev")
 FILES = "data-*.arrow"
-RECORD, PLAN = "prepared.json", "plan.json"
+RECORD, PLAN, LOCK = "prepared.json", "plan.json", ".lock"
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 encoder: Encoder  # of a process that tokenises
 
@@ -73,7 +78,7 @@ def prepare(
     """
     final = Path(out).resolve()
     directory = final.with_name(f".{final.name}.preparing")
-    try:
+    with alone(directory):
         plan = begin(directory, tokenizer, source, held_out)
         writers = {part: Writer(directory / part) for part in PARTS}
         done = {part: len(writer.sizes) for part, writer in writers.items()}
@@ -84,18 +89,38 @@ def prepare(
                 writers[part].add(corpus)
                 bar.update(len(corpus))
         record = finish(directory, writers, plan)
-    except BaseException:
-        if not any(directory.glob(f"*/{FILES}")):  # nothing that an interruption could have cost
-            shutil.rmtree(directory, ignore_errors=True)
-        raise
-    if final.exists():  # an empty one, perhaps where the user stands
-        for path in sorted(directory.iterdir(), key=lambda path: path.name == RECORD):
-            os.replace(path, final / path.name)
-        directory.rmdir()
-    else:
-        os.replace(directory, final)
+        if final.exists():  # an empty one, perhaps where the user stands
+            for path in sorted(directory.iterdir(), key=lambda path: path.name == RECORD):
+                os.replace(path, final / path.name)
+            directory.rmdir()
+        else:
+            os.replace(directory, final)
+    for name in (PLAN, LOCK):
+        (final / name).unlink()
     sync_directory(final.parent)
     return record
+
+
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Within it no other process prepares in this directory. It goes if all fails before a file is finished.
+
+    Raises:
+        InputError: one does already.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory / LOCK, "w") as file:
+        if fcntl:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise InputError(f"{directory}: another process is preparing here; wait for it") from None
+        try:
+            yield
+        except BaseException:
+            if not any(directory.glob(f"*/{FILES}")):  # nothing that an interruption could have cost
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
 
 
 def progress() -> tqdm:
@@ -108,15 +133,13 @@ def begin(directory: Path, tokenizer: Any, source: Any, held_out: int) -> dict[s
     whole = json.dumps([source, held_out, BLOCK, SHARD, pieces_and_rules, versions()["bertmini"]])
     plan = {"source": source, "held_out": held_out, "shard": SHARD}
     plan["plan"] = hashlib.sha256(whole.encode()).hexdigest()
-    if not (directory / PLAN).exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        tokenizer.save_pretrained(directory)
-        write(directory / PLAN, json.dumps(plan).encode())
-    elif read_json(directory / PLAN) != plan:
+    if any(directory.glob(f"*/{FILES}")) and read_json(directory / PLAN) != plan:
         raise InputError(
             f"{directory} holds an interrupted preparation of another text, or with other options; "
             "prepare the same again to go on with it, or remove it"
         )
+    tokenizer.save_pretrained(directory)
+    write(directory / PLAN, json.dumps(plan).encode())
     return plan
 
 
@@ -308,7 +331,6 @@ def finish(directory: Path, writers: dict[str, Writer], plan: dict[str, Any]) ->
     del plan["plan"]
     record = {"sha256": digest.hexdigest(), **plan, "versions": versions("pyarrow"), "parts": parts}
     write(directory / RECORD, (json.dumps(record) + "\n").encode())
-    (directory / PLAN).unlink()
     return record
 
 
