@@ -1017,10 +1017,10 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (MemoryError, torch.OutOfMemoryError) as error:
-        return out_of_memory(error)
+        return out_of_memory(error, command)
     except RuntimeError as error:
         if "allocate memory" in str(error):  # as torch says it on a CPU
-            return out_of_memory(error)
+            return out_of_memory(error, command)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and is_lost_connection(error):
             print(f"bertmini: error: another process of this run has died; {kept(command)}", file=sys.stderr)
             return 1
@@ -1037,12 +1037,10 @@ def is_lost_connection(error: RuntimeError) -> bool:
     return any(words in str(error) for words in said)
 
 
-def out_of_memory(error: BaseException) -> int:
+def out_of_memory(error: BaseException, command: Any) -> int:
     told = " ".join(str(error).split())[:200]
-    print(
-        f"bertmini: error: the memory is full ({told}); take a smaller --batch-size, and more --accumulation",
-        file=sys.stderr,
-    )
+    option = "--batch-size, and more --accumulation" if hasattr(command, "training") else "--batch-tokens"
+    print(f"bertmini: error: the memory is full ({told}); take a smaller {option}", file=sys.stderr)
     return 2
 
 
