@@ -121,6 +121,20 @@ def pretraining_step() -> str:
     ])  # fmt: skip
 
 
+def cost() -> str:
+    measured = read("cost")
+    if measured is None:
+        return missing("python benchmarks/cost.py")
+    rows = []
+    for case, row in measured["cases"].items():
+        told, real = row["predicted"], row["measured"]
+        seconds = [f"{told['seconds']:.2f}", f"{real['seconds']:.2f}", f"{row['seconds_ratio']:.2f}"]
+        memory = [f"{told['memory_mb']:,.0f}", f"{real['memory_mb']:,.0f}", f"{row['memory_mb_ratio']:.2f}"]
+        rows.append([case, f"{row['tokens']:,}", *seconds, *memory])
+    header = ["", "tokens", "seconds, predicted", "measured", "ratio", "MB, predicted", "measured", "ratio"]
+    return "\n\n".join([table(header, rows), where(measured)])
+
+
 def gutenberg() -> str:
     run = (read("gutenberg") or {}).get("pretraining")
     if run is None:
@@ -254,7 +268,7 @@ def gazette() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (tokenizer, pretraining_step, gutenberg, finetuning, classes, emotion, gazette)
+    for function in (tokenizer, pretraining_step, cost, gutenberg, finetuning, classes, emotion, gazette)
 }
 
 
