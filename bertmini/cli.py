@@ -1039,7 +1039,7 @@ def is_lost_connection(error: RuntimeError) -> bool:
 
 def out_of_memory(error: BaseException, command: Any) -> int:
     told = " ".join(str(error).split())[:200]
-    option = "--batch-size, and more --accumulation" if hasattr(command, "training") else "--batch-tokens"
+    option = "--batch-tokens" if hasattr(command, "batch_tokens") else "--batch-size, and more --accumulation"
     print(f"bertmini: error: the memory is full ({told}); take a smaller {option}", file=sys.stderr)
     return 2
 
