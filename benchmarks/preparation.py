@@ -76,7 +76,7 @@ def theirs(text: str, tokenizer: str, out: str) -> dict[str, float]:
     from transformers import AutoTokenizer
 
     datasets.disable_progress_bars()
-    pieces = AutoTokenizer.from_pretrained(tokenizer)
+    pieces = AutoTokenizer.from_pretrained(tokenizer, model_max_length=10**9)
     found = datasets.load_dataset(
         "text", data_files=text, sample_by="paragraph", split="train", cache_dir=f"{out}/cache"
     )
@@ -208,12 +208,16 @@ def growth(books: list[str], tokenizer: Path, folder: Path, sizes: list[int], re
             }
             for name, some in zip(("prepare", "read"), zip(*runs, strict=True), strict=True)
         }
-    *_, middle, last = found.values()
+    last = found[f"{sizes[-1]} MB"]
     ratios = {
-        name: {key: last[name][key] / middle[name][key] for key in ("nanoseconds_per_token", "peak_mb")}
-        for name in last
+        f"{sizes[-1]} MB to {size} MB": {
+            f"{name} {key}": last[name][key] / found[f"{size} MB"][name][key]
+            for name in last
+            for key in ("nanoseconds_per_token", "peak_mb")
+        }
+        for size in sizes[:-1]
     }
-    return found | {f"{sizes[-1]} MB to {sizes[-2]} MB": ratios}
+    return found | ratios
 
 
 def main() -> None:
