@@ -197,6 +197,7 @@ class PretrainingData:
         input_ids = batch["input_ids"]  # [batch, length]
 
         own = own_rows(len(rows), self.part)
+        # Another function may stand in the place of mask_tokens, and know of one process alone.
         part: dict[str, Any] = {} if self.part == WHOLE else {"rows": own}
         draw = epoch * len(self._blocks) + block
         chance = np.random.SeedSequence([self.seed, draw, index]).generate_state(1, np.uint64)
