@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from bertmini import BertConfig, BertForMaskedLM, BertForPreTraining
+from bertmini.cli import main
 from bertmini.cost import (
     PROCESSORS,
     Plan,
@@ -211,6 +212,17 @@ def test_checkpointing_takes_less_memory_and_more_time(base):
     assert saving.memory["activations"] < plan.memory["activations"] / 3
     assert 1.25 < saving.product_seconds / plan.product_seconds < 1.34
     assert saving.flops_per_token == plan.flops_per_token  # what training needs, not what it does again
+
+
+def test_the_command_plans_with_this_machine_or_a_data_sheet(capsys):
+    sizes = ["--preset", "tiny", "--vocab-size", "1000", "--micro-tokens", "256", "--batch-tokens", "256"]
+    for more in (["--processor", "here", "--precision", "float32"], ["--processor", "h100", "--sharded"]):
+        assert main(["cost", *sizes, *more]) == 0
+        told = capsys.readouterr().out
+        assert "products" in told
+        assert "GPU hours" in told
+    assert main(["cost", "--precision", "float32"]) == 2
+    assert "16-bit" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
