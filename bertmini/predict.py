@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bertmini.config import BertConfig
 from bertmini.data.batches import Batch
@@ -17,7 +20,14 @@ from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.hub import locate
 from bertmini.machine import best_device
-from bertmini.model.bert import BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
+from bertmini.model.attention import attend
+from bertmini.model.bert import (
+    BertForMaskedLM,
+    BertForPreTraining,
+    BertForSequenceClassification,
+    attention_mask_for,
+    positions,
+)
 from bertmini.tasks import classes_of, classify, regress
 from bertmini.tokenizer import WordPieceTokenizer
 from bertmini.training.loop import DTYPES, best_precision
@@ -146,7 +156,7 @@ class Predictor:
         """What the model answers to each row of a batch."""
         if self.fills:
             return self.fill(batch)
-        logits = self.model(**batch).logits.float().cpu().numpy()  # [batch, labels]
+        logits = logits_of_first(self.model, **batch).float().cpu().numpy()  # [batch, labels]
         return self.task.answers(logits, self.classes or [])
 
     def fill(self, batch: Batch) -> Iterator[dict[str, Any]]:
@@ -248,14 +258,71 @@ def in_order(
     precision = best_precision(device) if precision == "auto" else precision
     while window := list(islice(inputs, WINDOW)):
         rows = encode(window)
-        answers: list[Any] = [None] * len(window)
-        # One autocast for the whole window: it keeps the weights that it has cast until it ends.
-        with torch.inference_mode(), torch.autocast(device.type, DTYPES[precision], precision != "float32"):
-            for chosen in rows.batches(tokens):
-                batch = {name: tensor.to(device) for name, tensor in rows.batch(chosen).items()}
-                for i, of_row in zip(chosen.tolist(), answer(batch), strict=True):
-                    answers[i] = of_row
+        batches, answers = list(rows.batches(tokens)), [None] * len(window)
+
+        def work(waiting: Iterator[np.ndarray], rows: Rows = rows, answers: list[Any] = answers) -> None:
+            # Autocast keeps the weights that it has cast until it ends, though not in inference mode.
+            with torch.no_grad(), torch.autocast(device.type, DTYPES[precision], precision != "float32"):
+                for chosen in waiting:
+                    batch = {name: tensor.to(device) for name, tensor in rows.batch(chosen).items()}
+                    for i, of_row in zip(chosen.tolist(), answer(batch), strict=True):
+                        answers[i] = of_row
+
+        threads = torch.get_num_threads() if device.type == "cpu" else 1
+        if threads > 1 and len(batches) >= 2 * threads:
+            on_every_core(work, iter(batches), threads)
+        else:
+            work(iter(batches))
         yield from zip(window, answers, strict=True)
+
+
+def on_every_core(work: Callable[[Iterator[Any]], None], waiting: Iterator[Any], threads: int) -> None:
+    """Work in so many threads, of one core each: a core is faster at its own batch than all are at one.
+
+    Args:
+        work: goes through what is waiting; all threads share it.
+        waiting: of a list, so that each takes the next one.
+        threads: how many.
+    """
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            try:
+                working = [pool.submit(work, waiting) for _ in range(threads)]
+                for ended in wait(working, return_when=FIRST_EXCEPTION).done:
+                    ended.result()
+            except BaseException:  # of one of them, or an interruption: nobody begins another batch
+                deque(waiting, maxlen=0)
+                raise
+    finally:
+        torch.set_num_threads(threads)  # else threads that are begun later would have one core, too
+
+
+def logits_of_first(
+    model: BertForSequenceClassification, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor
+) -> Tensor:
+    """What `model(…).logits` gives, sooner: of the last layer only [CLS] is read, and only that is computed.
+
+    Args:
+        model: in evaluation mode.
+        input_ids, token_type_ids, attention_mask: [batch, length].
+
+    Returns:
+        Logits [batch, labels].
+    """
+    bert: Any = model.bert
+    mask = attention_mask_for(attention_mask)
+    bert.check_inputs(input_ids, token_type_ids, input_ids.size(1))
+    hidden_states = bert.embeddings(input_ids, token_type_ids, positions(input_ids, None))
+    *layers, last = bert.encoder.layers
+    for layer in layers:
+        hidden_states, _ = layer(hidden_states, mask)
+    attention, first = last.attention, hidden_states[:, :1]  # [batch, 1, hidden]
+    q = attention.split_heads(attention.query(first))
+    k, v = (attention.split_heads(part(hidden_states)) for part in (attention.key, attention.value))
+    context, _ = attend(q, k, v, mask)
+    first = last.attention_norm(attention.output(context.transpose(1, 2).flatten(2)) + first)
+    first = last.feed_forward_norm(last.feed_forward(first) + first)
+    return model.classifier(bert.pooler(first[:, 0]))
 
 
 def as_example(text: Text) -> Example:

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ import transformers
 from bertmini import BertConfig, BertForSequenceClassification, InputError, Predictor, WordPieceTokenizer
 from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
-from bertmini.predict import WINDOW, Precision, Rows, as_example, in_order
+from bertmini.predict import WINDOW, Precision, Rows, as_example, in_order, logits_of_first, on_every_core
 from bertmini.tasks import classes_of
 
 
@@ -53,7 +54,7 @@ def texts_of_all_lengths(number: int = 300) -> list[str | tuple[str, str]]:
 
 def logits_of(predictor: Predictor, texts: list, precision: Precision = "float32") -> torch.Tensor:
     def logits(batch: Batch) -> torch.Tensor:
-        return predictor.model(**batch).logits.float()
+        return logits_of_first(predictor.model, **batch).float()
 
     examples = map(as_example, texts)
     answered = in_order(examples, predictor.rows, logits, predictor.model, 256, precision)
@@ -70,6 +71,37 @@ def test_batches_give_the_logits_of_each_text_alone(moods):
             alone.append(moods.model(**row).logits[0])
     expected = torch.stack(alone)
     assert (logits_of(moods, texts) - expected).abs().max() <= 3e-6 * expected.abs().max()
+
+
+def test_threads_give_the_answers_of_one_and_leave_as_many_as_there_were(moods):
+    texts, threads = texts_of_all_lengths(), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        expected = logits_of(moods, texts)
+        torch.set_num_threads(3)
+        assert torch.equal(logits_of(moods, texts), expected)  # each works on one core
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_an_error_in_a_thread_ends_all_and_reaches_the_caller():
+    begun = []
+
+    def work(waiting) -> None:
+        for number in waiting:
+            begun.append(number)
+            time.sleep(0.001)
+            if number == 5:
+                raise InputError("five")
+
+    threads = torch.get_num_threads()
+    try:
+        with pytest.raises(InputError, match="five"):
+            on_every_core(work, iter(range(10_000)), 2)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(begun) < 1000
 
 
 def test_bf16_turns_only_labels_that_were_nearly_ties(moods):
