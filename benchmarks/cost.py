@@ -117,8 +117,8 @@ def compare(preset: str, precision: str, rounds: int) -> dict[str, Any]:
         kind: {name: float(f"{statistics.median(each[name] for each in all_):.4g}") for name in all_[0]}
         for kind, all_ in both.items()
     }
-    for name in ("seconds", "memory_mb"):
-        result[f"{name}_ratio"] = round(result["predicted"][name] / result["measured"][name], 3)
+    for what, name in (("seconds", "seconds"), ("memory", "memory_mb")):
+        result[f"{what}_ratio"] = round(result["predicted"][name] / result["measured"][name], 3)
     return result
 
 

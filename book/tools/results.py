@@ -141,7 +141,7 @@ def cost() -> str:
     for case, row in measured["cases"].items():
         told, real = row["predicted"], row["measured"]
         seconds = [f"{told['seconds']:.2f}", f"{real['seconds']:.2f}", f"{row['seconds_ratio']:.2f}"]
-        memory = [f"{told['memory_mb']:,.0f}", f"{real['memory_mb']:,.0f}", f"{row['memory_mb_ratio']:.2f}"]
+        memory = [f"{told['memory_mb']:,.0f}", f"{real['memory_mb']:,.0f}", f"{row['memory_ratio']:.2f}"]
         rows.append([case, f"{row['tokens']:,}", *seconds, *memory])
     header = ["", "tokens", "seconds, predicted", "measured", "ratio", "MB, predicted", "measured", "ratio"]
     return "\n\n".join([table(header, rows), where(measured)])
