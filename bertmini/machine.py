@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -58,18 +59,24 @@ def matrix_peak(dtype: torch.dtype, device: torch.device | None = None) -> float
         dtype: of the matrices.
         device: where; None: the CPU.
     """
-    device = device or torch.device("cpu")
+    return matrix_peaks((dtype,), device or torch.device("cpu"))[0]
+
+
+def matrix_peaks(dtypes: Sequence[torch.dtype], device: torch.device) -> list[float]:
+    """The peaks of several formats, taking turns, so that a busy moment slows them all."""
     size = 8192 if device.type == "cuda" else 1024
     own = torch.Generator(device).manual_seed(0)  # that of training must not move
-    left = torch.randn(size, size, device=device, generator=own).to(dtype)
-    right, seconds = left.T.contiguous(), []
+    matrix = torch.randn(size, size, device=device, generator=own)
+    matrices = [matrix.to(dtype) for dtype in dtypes]
+    seconds: list[list[float]] = [[] for _ in dtypes]
     for _ in range(8):
-        started = time.perf_counter()
-        left @ right
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        seconds.append(time.perf_counter() - started)
-    return 2 * size**3 / min(seconds)
+        for left, times in zip(matrices, seconds, strict=True):
+            started = time.perf_counter()
+            left @ left
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            times.append(time.perf_counter() - started)
+    return [2 * size**3 / min(times) for times in seconds]
 
 
 def memory_mb(device: torch.device) -> float:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from bertmini.cost import MASKED, flops
 from bertmini.data.packing import pack
 from bertmini.errors import InputError
-from bertmini.machine import best_device, matrix_peak, memory_mb
+from bertmini.machine import best_device, matrix_peak, matrix_peaks, memory_mb
 from bertmini.model.encoder import Encoder
 from bertmini.training.board import Board
 from bertmini.training.optimizer import adamw
@@ -299,7 +299,10 @@ def bf16_pays() -> bool:
     them.
     """
     supported = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return supported and matrix_peak(torch.bfloat16) > 1.25 * matrix_peak(torch.float32)
+    if not supported:
+        return False
+    in_bf16, in_float32 = matrix_peaks((torch.bfloat16, torch.float32), torch.device("cpu"))
+    return in_bf16 > 1.25 * in_float32
 
 
 def steps_in_time(
