@@ -74,6 +74,10 @@ class Predictor:
         self.fills = isinstance(model, BertForMaskedLM)
         self.task: Any = None if self.fills else regress if model.is_regression else classify
         self.classes = None if self.fills else classes_of(model)
+        # A model may have a reader's own attention (course.use), of which only the outside is known.
+        self.is_own = all(
+            type(part).__module__.startswith(("bertmini.", "torch.")) for part in model.modules()
+        )
         self.top = min(top, model.config.vocab_size)
         self.max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
 
@@ -156,8 +160,8 @@ class Predictor:
         """What the model answers to each row of a batch."""
         if self.fills:
             return self.fill(batch)
-        logits = logits_of_first(self.model, **batch).float().cpu().numpy()  # [batch, labels]
-        return self.task.answers(logits, self.classes or [])
+        logits = logits_of_first(self.model, **batch) if self.is_own else self.model(**batch).logits
+        return self.task.answers(logits.float().cpu().numpy(), self.classes or [])
 
     def fill(self, batch: Batch) -> Iterator[dict[str, Any]]:
         states = self.model.bert(**batch).last_hidden_state

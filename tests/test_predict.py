@@ -278,3 +278,22 @@ def test_answers_on_a_gpu_are_those_on_a_cpu(moods, classifier, pretrained):
     for one, other in zip(moods(texts), on_cpu(texts), strict=True):
         assert one["scores"] == pytest.approx(other["scores"], abs=1e-3)
     assert Predictor.from_pretrained(pretrained)("[MASK]")["masks"]
+
+
+def test_a_model_with_a_readers_own_layer_is_asked_as_a_whole(classifier, moods):
+    class Mine(torch.nn.Module):
+        """Knows nothing of the package's attention but how it is called."""
+
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, hidden_states, mask=None, return_weights=False):
+            return self.inner(hidden_states, mask, return_weights)
+
+    theirs = Predictor.from_pretrained(classifier)
+    last = theirs.model.bert.encoder.layers[-1]
+    last.attention = Mine(last.attention)
+    predictor = Predictor(theirs.model, theirs.tokenizer)
+    text = "the captain was happy on day 3"
+    assert predictor(text)["scores"] == pytest.approx(moods(text)["scores"], abs=1e-5)
