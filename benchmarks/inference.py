@@ -107,6 +107,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
 
+    from bertmini.machine import best_device
+    from bertmini.training.loop import best_precision
+
     texts = read_rows(options.data, options.rows)
     rounds = [texts[i :: options.rounds] for i in range(options.rounds)]
     with tempfile.TemporaryDirectory() as directory:
@@ -140,6 +143,7 @@ def main() -> None:
     result = {
         "rows": len(texts),
         "rounds": options.rounds,
+        "precision": best_precision(best_device()),
         "loop_batch_size": batch_size,
         "rows_per_second": {name: statistics.median(speed) for name, speed in speeds.items()},
         "every_round": speeds,

@@ -48,7 +48,7 @@ def pretraining_step(found: dict[str, Any]) -> Iterator[Row]:
 
 def finetuning(found: dict[str, Any]) -> Iterator[Row]:
     peers = {"trainer": ("Trainer, defaults", 3), "trainer_tuned": ("Trainer, bf16, by length", 1.1)}
-    for data in ("emotion", "sst2"):
+    for data in (name for name in ("emotion", "sst2") if name in found):
         runs = found[data]["runs"]
         told = {
             who: f"{statistics.median(run['seconds'] for run in of):.0f} s "
