@@ -192,22 +192,26 @@ def steps(books: list[str], tokenizer: Path, folder: Path) -> dict[str, Any]:
 
 
 def growth(books: list[str], tokenizer: Path, folder: Path, sizes: list[int], repeats: int) -> dict[str, Any]:
-    found = {}
+    runs: dict[int, dict[str, list[dict[str, float]]]] = {size: {"prepare": [], "read": []} for size in sizes}
     for size in sizes:
-        text, runs = folder / "text.txt", []
-        write_text(books, size, text)
+        write_text(books, size, folder / "text.txt")
         for number in range(repeats if size < 1000 else 1):
             out = folder / f"{size}-{number}"
-            runs.append((measure("ours", text, tokenizer, out), measure("reader", out)))
-        text.unlink()
-        found[f"{size} MB"] = {
+            runs[size]["prepare"].append(measure("ours", folder / "text.txt", tokenizer, out))
+    for _ in range(repeats):
+        for size in sizes:
+            runs[size]["read"].append(measure("reader", folder / f"{size}-0"))
+    found = {
+        f"{size} MB": {
             name: {
                 "tokens": some[0]["tokens"],
                 "nanoseconds_per_token": median(1e9 * run["seconds"] / run["tokens"] for run in some),
                 "peak_mb": median(run["peak_mb"] for run in some),
             }
-            for name, some in zip(("prepare", "read"), zip(*runs, strict=True), strict=True)
+            for name, some in of_size.items()
         }
+        for size, of_size in runs.items()
+    }
     last = found[f"{sizes[-1]} MB"]
     ratios = {
         f"{sizes[-1]} MB to {size} MB": {
