@@ -31,10 +31,11 @@ class Corpus:
     document_starts: np.ndarray
 
     @classmethod
-    def from_documents(
-        cls, documents: Iterable[Any], tokenizer: Any, encoder: Encoder | None = None
-    ) -> Corpus:
+    def from_documents(cls, documents: Iterable[Any], tokenizer: Any) -> Corpus:
         """Tokenise documents: lists of sentences, or objects that have `sentences` as the Gazette's do.
+
+        Args:
+            tokenizer: or an Encoder, which remembers the words of an earlier corpus.
 
         Raises:
             InputError: there is no token, or there are more than int32 can count.
