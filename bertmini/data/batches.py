@@ -149,12 +149,12 @@ class PretrainingData:
 
     @property
     def _blocks(self) -> Sequence[Corpus]:
-        return [self.corpus] if isinstance(self.corpus, Corpus) else self.corpus
+        return self.corpus if isinstance(self.corpus, Sequence) else [self.corpus]
 
     def _plan(self) -> np.ndarray:
         """The batches of each block: a count for the first one, an estimate by it for the others."""
         *_, first = self._block(0, 0)
-        if isinstance(self.corpus, Corpus):
+        if not isinstance(self.corpus, Sequence):
             return np.array([len(first)])
         documents, tokens = self.corpus.sizes.T
         examples = tokens / self.max_length + documents / 2  # the last example of a document is not full
