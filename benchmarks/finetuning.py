@@ -27,7 +27,7 @@ from machine import save
 from bertmini.data.task_files import Example, read_task
 from bertmini.machine import keep_freed_memory
 
-LEARNING_RATE, EPOCHS, BATCH = 1e-4, 3, 32
+LEARNING_RATE, EPOCHS, BATCH = 2e-4, 3, 16
 Splits = dict[str, list[Example]]
 Predict = Callable[[list[str]], list[str]]
 
