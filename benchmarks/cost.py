@@ -139,7 +139,8 @@ def main() -> None:
     for preset in arguments.presets:
         for precision in ("float32", "bf16"):
             case = compare(preset, precision, arguments.rounds)
-            cases[f"{preset} {precision}"] = {"tokens": ROWS[preset] * LENGTH, **case}
+            shape = {"tokens": ROWS[preset] * LENGTH, "rounds": arguments.rounds}
+            cases[f"{preset} {precision}"] = {**shape, **case}
             print(preset, precision, json.dumps(case), flush=True)
     worst = max(abs(case["seconds_ratio"] - 1) for case in cases.values())
     print(f"seconds at most {worst:.0%} off")
