@@ -26,6 +26,11 @@ def versus(ratio: float, goal: float, less: bool = False) -> str:
     return f"{ratio:.2f} ({'at most' if less else 'at least'} {goal:g}){'' if reached else ' NOT REACHED'}"
 
 
+def within(ratio: float, low: float, high: float) -> str:
+    """A ratio beside the range where it should be, and a mark where it is not."""
+    return f"{ratio:.2f} ({low:g} to {high:g}){'' if low <= ratio <= high else ' NOT REACHED'}"
+
+
 def pretraining_step(found: dict[str, Any]) -> Iterator[Row]:
     for case in found["cases"]:
         name = f"pretraining, {case['preset']}, {case['precision']}, {case['rows']} rows, tokens/s"
@@ -74,7 +79,7 @@ def preparation(found: dict[str, Any]) -> Iterator[Row]:
     for name, ratios in found["growth"].items():
         if " to " in name:
             for what, ratio in ratios.items():
-                yield f"growth, {name}: {what}", "", "", f"{ratio:.2f} (0.9 to 1.1)", ""
+                yield f"growth, {name}: {what}", "", "", within(ratio, 0.9, 1.1), ""
     for name, step in found["step"].items():
         yield f"making a batch, {name}, of a step", f"{step['share']:.1%}", "", "(at most 3 %)", ""
 
@@ -95,7 +100,7 @@ def cost(found: dict[str, Any]) -> Iterator[Row]:
     for name, case in found["cases"].items():
         for what in ("seconds", "memory"):
             if f"{what}_ratio" in case:
-                yield f"cost model, {name}: {what}", "", "", f"{case[f'{what}_ratio']:.2f} (0.8 to 1.2)", ""
+                yield f"cost model, {name}: {what}", "", "", within(case[f"{what}_ratio"], 0.8, 1.2), ""
 
 
 TABLES = {

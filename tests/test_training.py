@@ -416,3 +416,12 @@ def test_the_share_of_the_peak_is_work_over_time_over_peak(tmp_path, monkeypatch
     work = 3 * sum(flops(model.config, length).values())
     assert line["utilisation"] == pytest.approx(line["tokens_per_second"] * work / 1e9, rel=0.1)
     assert line["memory_mb"] > 10
+
+
+def test_the_model_is_compiled_for_all_lengths_where_that_is_asked_for(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(nn.Module, "compile", lambda model, **how: compiled.append((model, how)))
+    model = pretraining_model()
+    for asked in (False, True):
+        train(model, batch_at, Options(steps=1, compile=asked, precision="float32"))
+    assert compiled == [(model, {"dynamic": True})]
