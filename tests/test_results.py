@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import runpy
+import subprocess
 import sys
 
 import pytest
@@ -153,3 +154,18 @@ def test_the_shipped_models_distance_to_the_limit_reaches_the_page(folder):
 
 def test_what_is_committed_fills_the_page():
     assert "<!-- results" not in page()
+
+
+def test_the_one_table_reads_every_committed_measurement():
+    command = [sys.executable, str(ROOT / "benchmarks" / "table.py")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "not measured yet" not in printed
+    for measured in (
+        "pretraining, base",
+        "fine-tuning, sst2",
+        "inference",
+        "preparation",
+        "import",
+        "cost model",
+    ):
+        assert measured in printed

@@ -55,7 +55,7 @@ def where(measured: Measured) -> str:
     parts = [
         *machine["gpus"],
         machine["processor"],
-        f"{machine['threads']} threads",
+        f"{machine['threads']} thread{'s' * (machine['threads'] > 1)}",
         machine["capability"],
         *[f"{name} {versions[name]}" for name in ("torch", "transformers", "tokenizers") if name in versions],
     ]
