@@ -49,14 +49,15 @@ def attend(
             Or a Packing, where batch is 1.
         dropout: probability of dropping an attention weight.
         return_weights: also return the weights. Without them PyTorch's fused kernel is used, which is faster
-            and never forms them, unless weights are dropped on a CPU: there it has no such kernel.
+            and never forms them, except on a CPU with dropout or in bf16, where the formula is faster.
 
     Returns:
         The context [batch, heads, length, head_size], and the weights [batch, heads, query, key] or None.
     """
     if isinstance(mask, Packing):
         return attend_packed(q, k, v, mask, dropout, return_weights)
-    if not return_weights and (not dropout or q.device.type != "cpu"):
+    has_kernel = q.device.type != "cpu" or (not dropout and q.dtype != torch.bfloat16)
+    if has_kernel and not return_weights:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout), None
     scores = q @ k.transpose(-1, -2) / math.sqrt(q.size(-1))  # [batch, heads, query, key]
     if mask is not None:

@@ -24,9 +24,7 @@ class Options:
     weight_decay: float = 0.01  # of matrices; LayerNorm and biases have none
     max_grad_norm: float = 1.0  # longer gradients are cut to this length
     precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"  # of the matrix products
-    checkpointing: bool = (
-        False  # compute the layers again in the backward pass rather than keep what they hold
-    )
+    checkpointing: bool = False  # compute layers again in the backward pass rather than keep what they hold
     compile: bool = False  # let torch.compile fuse the model's operations
     seed: int = 0  # of dropout
     tensorboard: bool = False  # write what is logged for TensorBoard too
