@@ -89,9 +89,9 @@ class TaskReading:
     """Refuse files that are not UTF-8."""
 
     def read(self, data: str, task: str) -> dict[str, list[Any]]:
-        from bertmini.data.task_files import read_task
+        from bertmini.tasks import TASKS
 
-        return read_task(data, task, **asdict(self))
+        return TASKS[task].read(data, **asdict(self))
 
 
 @dataclass(kw_only=True)
@@ -332,6 +332,10 @@ class Finetune:
     training: FinetuneTraining = field(default_factory=FinetuneTraining)
     reading: TaskReading = field(default_factory=TaskReading)
 
+    def head_settings(self) -> dict[str, Any]:
+        """The fields of the model's configuration that a task's own options fix."""
+        return {}
+
     def run_task(self, name: str) -> None:
         from bertmini.tasks import TASKS, finetune, load_for_task, task_options
         from bertmini.tokenizer import WordPieceTokenizer
@@ -347,7 +351,8 @@ class Finetune:
             chosen = random.Random(seed).sample(range(len(examples)), self.rows)
             splits["train"] = [examples[i] for i in sorted(chosen)]
         tokenizer = WordPieceTokenizer.from_pretrained(origin)
-        model = load_for_task(task, splits["train"], origin, from_scratch=self.from_scratch, seed=seed)
+        begin = {"from_scratch": self.from_scratch, "seed": seed, **self.head_settings()}
+        model = load_for_task(task, splits["train"], origin, **begin)
         max_length = min(self.training.max_length, model.config.max_position_embeddings)
         tokenizer.model_max_length = max_length
         settings = asdict(self.training)
@@ -495,9 +500,6 @@ class Evaluate:
         return measure(predictor.model)
 
     def on_examples(self, predictor: Any) -> dict[str, Any]:
-        from bertmini.data.batches import TaskData
-        from bertmini.tasks import classes_of, evaluate
-
         splits = self.reading.read(self.data, predictor.task.NAME)
         if len(splits) == 1 and Path(self.data).is_file():
             (examples,) = splits.values()
@@ -507,14 +509,14 @@ class Evaluate:
             raise InputError(
                 f"{self.data}: no part {self.split}; it has {', '.join(splits)}: choose with --split"
             )
-        classes = classes_of(predictor.model)
+        task, model = predictor.task, predictor.model
         try:
-            data = TaskData(
-                examples, predictor.tokenizer, classes, self.batch_size, predictor.max_length, seed=0
+            data = task.data(
+                examples, predictor.tokenizer, model.config, self.batch_size, predictor.max_length
             )
         except InputError as error:
             raise InputError(f"{self.data}, {self.split}: {error}") from None
-        return evaluate(predictor.task, predictor.model, data.batches_for_evaluation())
+        return task.evaluate(model, data)
 
 
 @dataclass(kw_only=True)

@@ -20,12 +20,13 @@ PRESETS = {
     "large": (24, 1024, 16),
 }
 
-# Fields of transformers' that make another model, and the value that makes BERT.
-FIXED = {
-    "model_type": "bert",
-    "position_embedding_type": "absolute",
-    "is_decoder": False,
-    "add_cross_attention": False,
+# Fields of transformers' that make another model, and the values that make BERT; the first is the default.
+# "bertmini" is a BERT with a part that transformers does not have.
+FIXED: dict[str, tuple[Any, ...]] = {
+    "model_type": ("bert", "bertmini"),
+    "position_embedding_type": ("absolute",),
+    "is_decoder": (False,),
+    "add_cross_attention": (False,),
 }
 
 KINDS: dict[str, Any] = {  # of the fields of BertConfig
@@ -127,8 +128,8 @@ class BertConfig:
         """Read a `config.json`, keeping the fields that bertmini does not know in `extra`."""
         values = read_json(Path(file))
         for name, expected in FIXED.items():
-            if (found := values.get(name) or expected) != expected:
-                raise InputError(f"{file}: {name} is {found!r}, and bertmini reads {expected!r}")
+            if (found := values.get(name) or expected[0]) not in expected:
+                raise InputError(f"{file}: {name} is {found!r}, and bertmini reads {expected[0]!r}")
         known = {f.name for f in fields(cls)} - {"extra"}
         extra = {name: value for name, value in values.items() if name not in known}
         try:

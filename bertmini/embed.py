@@ -16,9 +16,10 @@ from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.hub import locate
+from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_larger
 from bertmini.machine import best_device
 from bertmini.model.bert import Bert
-from bertmini.predict import Precision, Rows, Text, as_example, in_order, refuse_larger
+from bertmini.tasks.sequence import Text, as_example
 from bertmini.tokenizer import WordPieceTokenizer
 
 
@@ -46,7 +47,7 @@ class Embedder:
         refuse_larger(tokenizer, model.config)
         self.model, self.tokenizer = model.eval(), tokenizer
         self.batch_tokens, self.precision = batch_tokens, precision
-        self.max_length = min(tokenizer.model_max_length, model.config.max_position_embeddings)
+        self.max_length = longest_row(tokenizer, model.config)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **options: Any) -> Embedder:

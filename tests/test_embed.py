@@ -18,7 +18,7 @@ from bertmini.cli import main
 from bertmini.data.task_files import Example
 from bertmini.embed import Embedder, write_npy, write_parquet
 from bertmini.hub import SHIPPED
-from bertmini.predict import WINDOW
+from bertmini.inference import WINDOW
 
 TEXTS = [
     "The harbour is open.",

@@ -16,8 +16,9 @@ import transformers
 from bertmini import BertConfig, BertForSequenceClassification, InputError, Predictor, WordPieceTokenizer
 from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
-from bertmini.predict import WINDOW, Precision, Rows, as_example, in_order, logits_of_first, on_every_core
+from bertmini.inference import WINDOW, Precision, Rows, in_order, on_every_core
 from bertmini.tasks import classes_of
+from bertmini.tasks.sequence import as_example, logits_of_first
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +57,10 @@ def logits_of(predictor: Predictor, texts: list, precision: Precision = "float32
     def logits(batch: Batch) -> torch.Tensor:
         return logits_of_first(predictor.model, **batch).float()
 
-    examples = map(as_example, texts)
-    answered = in_order(examples, predictor.rows, logits, predictor.model, 256, precision)
+    def rows(examples: list[Example]) -> Rows:
+        return Rows.of(examples, predictor.tokenizer, predictor.max_length)
+
+    answered = in_order(map(as_example, texts), rows, logits, predictor.model, 256, precision)
     return torch.stack([of_row for _, of_row in answered])
 
 
@@ -297,3 +300,19 @@ def test_a_model_with_a_readers_own_layer_is_asked_as_a_whole(classifier, moods)
     predictor = Predictor(theirs.model, theirs.tokenizer)
     text = "the captain was happy on day 3"
     assert predictor(text)["scores"] == pytest.approx(moods(text)["scores"], abs=1e-5)
+
+
+def test_an_input_of_several_rows_gets_the_answers_of_all_of_them(moods):
+    def rows(texts: list[str]) -> Rows:  # a row a word
+        words = [[Example(word) for word in text.split()] for text in texts]
+        made = Rows.of([word for of_text in words for word in of_text], moods.tokenizer, 32)
+        made.owners = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in words])
+        return made
+
+    def lengths(batch: Batch) -> list[int]:
+        return batch["attention_mask"].sum(1).tolist()
+
+    texts = ["captain harbour afraid", "x", "", "the storm"]
+    answered = list(in_order(iter(texts), rows, lengths, moods.model, batch_tokens=8))
+    one_by_one = [[len(moods.tokenizer([word])["input_ids"][0]) for word in text.split()] for text in texts]
+    assert answered == list(zip(texts, one_by_one, strict=True))

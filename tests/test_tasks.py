@@ -9,7 +9,7 @@ import torch
 from bertmini import BertConfig, BertForMaskedLM, BertForPreTraining, InputError, WordPieceTokenizer
 from bertmini.data.batches import TaskData
 from bertmini.data.task_files import Example
-from bertmini.tasks import TASKS, classes_of, evaluate, finetune, load_for_task, task_options
+from bertmini.tasks import TASKS, classes_of, finetune, load_for_task, task_options
 from bertmini.tasks.classify import answers, head, measure
 from bertmini.tasks.pretrain import (
     MaskedWords,
@@ -154,7 +154,7 @@ def test_evaluation_does_not_depend_on_the_batch_size(origin, tokenizer):
     measured = []
     for batch_size in (1, 5, 16):
         data = TaskData(weather(16), tokenizer, classes_of(model), batch_size, 16, seed=0)
-        measured.append(evaluate(TASKS["classify"], model, data.batches_for_evaluation()))
+        measured.append(TASKS["classify"].evaluate(model, data))
     assert measured[0] == measured[1] == measured[2]
 
 

@@ -82,7 +82,7 @@ def without_a_say(batch: Batch, number: int, part: tuple[int, int]) -> Batch:
     """
     if part[0] < number:
         return batch
-    targets = batch.keys() & {"labels", "next_sentence_label"}
+    targets = batch.keys() & {"labels", "next_sentence_label", "start_positions", "end_positions"}
     return batch | {name: torch.full_like(batch[name], -100) for name in targets}
 
 
@@ -217,9 +217,49 @@ class PretrainingData:
         return without_a_say(batch, len(rows), self.part)
 
 
+class ByLength:
+    """Batches of like length; `len` is the number of steps in an epoch, and steps never end.
+
+    Args:
+        lengths: of each row, int [rows]; what is cheap to compute together comes together.
+        batch_size: rows of a batch.
+        seed: every batch is a function of (seed, step).
+        part: (rank, processes); each process gets its own rows of a batch.
+    """
+
+    def __init__(
+        self, lengths: Sequence[int], batch_size: int, seed: int, part: tuple[int, int] = WHOLE
+    ) -> None:
+        self.number, self.batch_size, self.part = len(lengths), batch_size, part
+        self._epoch = lru_cache(maxsize=1)(partial(length_batches, np.array(lengths), batch_size, seed))
+
+    def make(self, rows: np.ndarray) -> Batch:
+        """The batch of some rows, by their numbers."""
+        raise NotImplementedError
+
+    def __len__(self) -> int:
+        return -(-self.number // self.batch_size)
+
+    def batch(self, step: int) -> Batch:
+        """Make the batch of a step: what `make` gives for this process's rows of it."""
+        epoch, index = divmod(step, len(self))
+        rows = self._epoch(epoch)[index]
+        batch = self.make(rows[own_rows(len(rows), self.part)])
+        return without_a_say(batch, len(rows), self.part)
+
+    def rows_for_evaluation(self) -> Iterator[np.ndarray]:
+        """The numbers of the rows of each batch for evaluation, where every row comes once."""
+        yield from self._epoch(0)
+
+    def batches_for_evaluation(self) -> Iterator[Batch]:
+        """Go through all rows once, in batches by length."""
+        yield from map(self.make, self.rows_for_evaluation())
+
+
 @dataclass(repr=False)
-class TaskData:
-    """Batches of labelled examples, by length; `len` is the number of steps in an epoch, and steps never end.
+class TaskData(ByLength):
+    """Batches of labelled examples, one row each: input_ids, token_type_ids, attention_mask, int64
+    [batch, length], and labels [batch], int64 classes or float32 scores.
 
     Args:
         labels: the classes in the order of their numbers; None where labels are scores.
@@ -247,8 +287,7 @@ class TaskData:
         encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.max_length)
         self.input_ids, self.token_type_ids = encoded["input_ids"], encoded["token_type_ids"]
         self.targets = self._targets()
-        lengths = np.array([len(row) for row in self.input_ids])
-        self._epoch = lru_cache(maxsize=1)(partial(length_batches, lengths, self.batch_size, self.seed))
+        super().__init__([len(row) for row in self.input_ids], self.batch_size, self.seed, self.part)
 
     def _targets(self) -> torch.Tensor | None:
         """The labels as numbers [examples], or None where some are not known."""
@@ -264,27 +303,8 @@ class TaskData:
                 raise InputError(f"example {i} has the label {str(label)!r}; expected one of {known}")
         return torch.tensor([number[str(label)] for label in labels])
 
-    def __len__(self) -> int:
-        return -(-len(self.input_ids) // self.batch_size)
-
-    def _make(self, rows: np.ndarray) -> Batch:
+    def make(self, rows: np.ndarray) -> Batch:
         ids = [self.input_ids[row] for row in rows]
         types = [self.token_type_ids[row] for row in rows]
         batch = pad_inputs(ids, types, self.tokenizer.pad_token_id)
         return batch if self.targets is None else batch | {"labels": self.targets[torch.from_numpy(rows)]}
-
-    def batch(self, step: int) -> Batch:
-        """Make the batch of a step.
-
-        Returns:
-            input_ids, token_type_ids, attention_mask: int64 [batch, length];
-            labels: [batch], int64 classes or float32 scores.
-        """
-        epoch, index = divmod(step, len(self))
-        rows = self._epoch(epoch)[index]
-        batch = self._make(rows[own_rows(len(rows), self.part)])
-        return without_a_say(batch, len(rows), self.part)
-
-    def batches_for_evaluation(self) -> Iterator[Batch]:
-        """Go through all examples once, in batches by length."""
-        yield from map(self._make, self._epoch(0))

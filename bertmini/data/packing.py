@@ -12,6 +12,9 @@ Batch = dict[str, Tensor]
 def pack(batch: Batch) -> Batch:
     """Leave the padding out of a batch; a model gives the same losses for both forms.
 
+    A batch that speaks of places in a row (start_positions), or whose rows or masks have a further dimension,
+    stays as it is.
+
     Args:
         batch: input_ids [batch, length] and, where there is padding, attention_mask, of the same shape. Other
             tensors of that shape belong to tokens, and the rest to sequences.
@@ -22,6 +25,8 @@ def pack(batch: Batch) -> Batch:
     """
     ids = batch["input_ids"]
     real = batch.get("attention_mask", torch.ones_like(ids)).bool()
+    if ids.dim() > 2 or real.dim() > 2 or "start_positions" in batch:
+        return batch
     packed = {
         name: tensor[real][None] if tensor.shape == ids.shape else tensor
         for name, tensor in batch.items()

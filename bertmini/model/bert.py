@@ -44,6 +44,9 @@ class BertOutput:
 class PretrainedModel(nn.Module):
     """What all models share: their configuration, how weights begin, and how they are loaded and saved."""
 
+    MODEL_TYPE = "bert"  # in config.json; "bertmini" where transformers has no such model
+    HEAD = ""  # the layer that a new task begins anew
+
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.config = config
@@ -258,6 +261,8 @@ class BertForPreTraining(BertForMaskedLM):
 
 class BertForSequenceClassification(PretrainedModel):
     """BERT with a linear layer on the pooled [CLS]: one label, or one number, for a text or a pair (§4.1)."""
+
+    HEAD = "classifier"
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)

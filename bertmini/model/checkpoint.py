@@ -135,6 +135,6 @@ def save(model: PretrainedModel, directory: Path, dtype: torch.dtype | None = No
     }
     architecture = type(model).__name__
     architecture = "BertModel" if architecture == "Bert" else architecture
-    config = {**model.config.to_dict(), "architectures": [architecture]}
+    config = {**model.config.to_dict(), "model_type": model.MODEL_TYPE, "architectures": [architecture]}
     write(directory / "model.safetensors", serialize(weights, metadata={"format": "pt"}))
     write(directory / "config.json", (json.dumps(config, indent=2) + "\n").encode())

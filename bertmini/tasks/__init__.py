@@ -1,18 +1,33 @@
 """Tasks, one file each: what its head looks like, how good an answer is, what is answered."""
 
-from bertmini.tasks import classify, regress
-from bertmini.tasks.finetune import Task, classes_of, evaluate, finetune, load_for_task, task_options
+from typing import Any
+
+from bertmini.model.bert import BertForMaskedLM
+from bertmini.tasks import classify, fill, regress
+from bertmini.tasks.finetune import Task, finetune, load_for_task, task_options
+from bertmini.tasks.sequence import classes_of
 
 TASKS: dict[str, Task] = {"classify": classify, "regress": regress}
+
+
+def task_of(model: Any) -> Any:
+    """The task that a model has the head of; `fill` for a pretrained one."""
+    if isinstance(model, BertForMaskedLM):
+        return fill
+    if getattr(model, "is_regression", False):
+        return regress
+    return next(task for task in TASKS.values() if isinstance(model, task.MODEL))
+
 
 __all__ = [
     "TASKS",
     "Task",
     "classes_of",
     "classify",
-    "evaluate",
+    "fill",
     "finetune",
     "load_for_task",
     "regress",
+    "task_of",
     "task_options",
 ]

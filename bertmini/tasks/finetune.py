@@ -3,47 +3,75 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bertmini.config import BertConfig
-from bertmini.data.batches import TaskData
-from bertmini.data.task_files import Example
-from bertmini.errors import InputError
+from bertmini.data.batches import Batch
 from bertmini.hub import locate
-from bertmini.model.bert import BertForSequenceClassification
+from bertmini.inference import Precision
 from bertmini.training import History, Options, Run, train
-from bertmini.training.loop import to_device
 from bertmini.training.processes import processes
 
-Splits = Mapping[str, Sequence[Example]]
+Splits = Mapping[str, Sequence[Any]]  # a task's examples by part
+
+
+class TaskBatches(Protocol):
+    """The examples of a task as batches, each a function of (seed, step)."""
+
+    part: tuple[int, int]  # (rank, processes); each process gets its own rows of a batch
+
+    def __len__(self) -> int: ...
+    def batch(self, step: int) -> Batch: ...
 
 
 class Task(Protocol):
-    """What the file of a task holds."""
+    """What the file of a task holds; `bertmini.tasks.classify` is the simplest.
+
+    Beside these a task may have `settle(model, data)`, which chooses on the dev part, after training, what
+    training cannot (a threshold, say).
+    """
 
     NAME: str
-    METRIC: str
+    METRIC: str  # on the dev part; the weights with the best one are kept
+    MODEL: Any  # the class of its models, with `HEAD`, the name of the layer that a new task begins anew
 
-    def head(self, examples: Sequence[Example]) -> dict[str, Any]: ...
-    def start(self, examples: Sequence[Example]) -> float: ...
-    def measure(self, logits: np.ndarray, targets: np.ndarray, labels: Sequence[str]) -> dict[str, Any]: ...
-    def answers(self, logits: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]: ...
+    def read(self, data: str, **reading: Any) -> dict[str, list[Any]]: ...
+    def head(self, examples: Sequence[Any]) -> dict[str, Any]: ...
+    def start(self, examples: Sequence[Any]) -> float: ...
+    def data(
+        self,
+        examples: Sequence[Any],
+        tokenizer: Any,
+        config: BertConfig,
+        batch_size: int = 32,
+        max_length: int = 128,
+        seed: int = 0,
+    ) -> TaskBatches: ...
+    def evaluate(self, model: Any, data: Any) -> dict[str, Any]: ...
+    def predict(
+        self,
+        model: Any,
+        tokenizer: Any,
+        inputs: Iterable[Any],
+        batch_tokens: int | None = None,
+        precision: Precision = "float32",
+    ) -> Iterator[dict[str, Any]]: ...
 
 
 def load_for_task(
     task: Task,
-    examples: Sequence[Example],
+    examples: Sequence[Any],
     directory: str | Path,
     *,
     from_scratch: bool = False,
     seed: int = 0,
-) -> BertForSequenceClassification:
+    **settings: Any,
+) -> Any:
     """A model for a task: the encoder of a directory under a new head.
 
     Args:
@@ -52,23 +80,25 @@ def load_for_task(
         directory: a pretrained model, or a fine-tuned one, whose head stays where it has the same labels.
         from_scratch: take only the shape of the model, and begin with random weights.
         seed: of the random weights.
+        settings: further fields of the configuration, in place of the task's own.
 
     Raises:
-        InputError: for a directory without a BERT, or examples without two labels.
+        InputError: for a directory without a BERT, or examples that fix no head.
     """
     torch.manual_seed(seed)
     directory = locate(directory)
     before = BertConfig.load(directory / "config.json")
-    fields = task.head(examples)
+    fields = task.head(examples) | settings
     if from_scratch:
-        model = BertForSequenceClassification(before.replace(**fields))
+        model = task.MODEL(before.replace(**fields))
     else:
-        model = BertForSequenceClassification.from_pretrained(directory, **fields)
-        if before.id2label == fields["id2label"] and not model.fresh:
+        model = task.MODEL.from_pretrained(directory, **fields)
+        if before.id2label == fields.get("id2label") and not model.fresh:
             return model
     # A head of as many labels loads, and means others; it begins anew.
-    nn.init.normal_(model.classifier.weight, std=before.initializer_range)
-    nn.init.constant_(model.classifier.bias, task.start(examples))
+    head = getattr(model, task.MODEL.HEAD)
+    nn.init.normal_(head.weight, std=before.initializer_range)
+    nn.init.constant_(head.bias, task.start(examples))
     return model
 
 
@@ -94,7 +124,7 @@ def task_options(task: Task, splits: Splits, epochs: int, **settings: Any) -> Op
 def finetune(
     task: Task,
     splits: Splits,
-    model: BertForSequenceClassification,
+    model: Any,
     tokenizer: Any,
     options: Options,
     *,
@@ -119,12 +149,12 @@ def finetune(
     Returns:
         The history, and the metrics: {"train": …, "dev": …, "test": …, "seconds": …, "tokens_per_second": …}.
     """
-    settings = (tokenizer, classes_of(model), options.batch_size, max_length, options.seed)
-    data = {part: TaskData(examples, *settings) for part, examples in splits.items()}
+    settings = (tokenizer, model.config, options.batch_size, max_length, options.seed)
+    data = {part: task.data(examples, *settings) for part, examples in splits.items()}
     data["train"].part = processes().part  # all measure on all
 
     def evaluate_dev(model: Any) -> dict[str, float]:
-        measured = evaluate(task, model, data["dev"].batches_for_evaluation())
+        measured = task.evaluate(model, data["dev"])
         return {name: value for name, value in measured.items() if isinstance(value, float)}
 
     history = train(
@@ -136,51 +166,11 @@ def finetune(
         loss=loss,
         progress=progress,
     )
+    if "dev" in data and hasattr(task, "settle"):
+        task.settle(model, data["dev"])
     metrics: dict[str, Any] = {"train": {"loss": history.curve("loss")[1][-1]}}
     for part in ("dev", "test"):
         if part in data:
-            metrics[part] = evaluate(task, model, data[part].batches_for_evaluation())
+            metrics[part] = task.evaluate(model, data[part])
     metrics |= {"seconds": history.progress.seconds, "tokens_per_second": history.tokens_per_second}
     return history, metrics
-
-
-@torch.no_grad()
-def evaluate(
-    task: Task, model: BertForSequenceClassification, batches: Iterable[dict[str, Tensor]]
-) -> dict[str, Any]:
-    """Measure a model on labelled examples.
-
-    Args:
-        task: a member of `bertmini.tasks.TASKS`.
-        model: in evaluation mode.
-        batches: each a dict of tensors with `labels`.
-
-    Returns:
-        The task's metrics.
-    """
-    device = next(model.parameters()).device
-    logits, targets = [], []
-    for batch in batches:
-        inputs = to_device(batch, device)
-        targets.append(inputs.pop("labels"))
-        logits.append(model(**inputs).logits.float())
-    classes = classes_of(model) or []
-    return task.measure(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy(), classes)
-
-
-def classes_of(model: BertForSequenceClassification) -> list[str] | None:
-    """The labels of a model by index; None where it gives a score.
-
-    Raises:
-        InputError: the model gives several labels at once, or several scores.
-    """
-    config = model.config
-    if config.problem_type == "multi_label_classification" or (model.is_regression and config.num_labels > 1):
-        raise InputError(
-            f"problem_type is {config.problem_type!r} with {config.num_labels} labels; expected "
-            "single_label_classification, or regression with one: bertmini gives one label, or one number"
-        )
-    if model.is_regression:
-        return None
-    # transformers leaves its own names for two labels out of config.json.
-    return list((config.id2label or {0: "LABEL_0", 1: "LABEL_1"}).values())

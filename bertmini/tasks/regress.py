@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from bertmini.data.task_files import Example
+from bertmini.data.batches import TaskData
+from bertmini.data.task_files import Example, read_task
+from bertmini.model.bert import BertForSequenceClassification
+from bertmini.tasks import sequence
+from bertmini.tasks.sequence import data as data
 
 NAME = "regress"
 METRIC = "pearson"  # on the dev part; the weights with the best one are kept
+MODEL = BertForSequenceClassification
+
+
+def read(data: str, **reading: Any) -> dict[str, list[Example]]:
+    """The examples by part; as `bertmini.data.task_files.read_task`."""
+    return read_task(data, NAME, **reading)
 
 
 def head(examples: Sequence[Example]) -> dict[str, Any]:
@@ -50,6 +60,16 @@ def correlation(x: np.ndarray, y: np.ndarray) -> float:
     x, y = x - x.mean(), y - y.mean()
     scale = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / scale if scale else 0.0
+
+
+def evaluate(model: BertForSequenceClassification, data: TaskData) -> dict[str, Any]:
+    """`measure` on labelled examples; as `bertmini.tasks.sequence.evaluate`."""
+    return sequence.evaluate(measure, model, data)
+
+
+def predict(model: BertForSequenceClassification, *args: Any, **options: Any) -> Iterator[dict[str, Any]]:
+    """`answers` for texts and pairs; as `bertmini.tasks.sequence.predict`."""
+    return sequence.predict(answers, model, *args, **options)
 
 
 def answers(logits: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:

@@ -1,0 +1,85 @@
+"""Filling masks: what may stand behind [MASK], by the head of pretraining."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from bertmini.data.batches import Batch
+from bertmini.data.task_files import Example
+from bertmini.errors import InputError
+from bertmini.inference import Precision, Rows, in_order, longest_row
+from bertmini.model.bert import BertForMaskedLM
+from bertmini.tasks.sequence import Text, as_example
+
+NAME = "fill"
+
+
+def predict(
+    model: BertForMaskedLM,
+    tokenizer: Any,
+    inputs: Iterable[Text],
+    batch_tokens: int | None = None,
+    precision: Precision = "float32",
+    top: int = 5,
+) -> Iterator[dict[str, Any]]:
+    """The likeliest pieces for each mask of each text, in order.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: the model's.
+        inputs: as many texts or pairs as you like, read as they are needed.
+        batch_tokens, precision: as for `bertmini.Predictor`.
+        top: candidates a mask.
+
+    Returns:
+        {"text", "masks"}: for each mask a list of {"token", "score"}.
+
+    Raises:
+        InputError: a text without a mask, or longer than those of training.
+    """
+
+    def rows(examples: Sequence[Example]) -> Rows:
+        # A cut text may have lost its mask, so that this task never cuts.
+        rows = Rows.of(examples, tokenizer, None)
+        refuse_unfit(examples, rows, tokenizer, longest_row(tokenizer, model.config))
+        return rows
+
+    def answer(batch: Batch) -> Iterator[dict[str, Any]]:
+        states = model.bert(**batch).last_hidden_state
+        is_mask = batch["input_ids"] == tokenizer.mask_token_id  # [batch, length]
+        # The head works where a word is missing: everywhere its logits would fill the memory.
+        logits = model.mlm_head(states[is_mask], model.bert.embeddings.word.weight)
+        for of_row in logits.split(is_mask.sum(1).tolist()):
+            yield {"masks": candidates(of_row, tokenizer, min(top, model.config.vocab_size))}
+
+    examples = map(as_example, inputs)
+    for example, of_row in in_order(examples, rows, answer, model, batch_tokens, precision):
+        yield {"text": example.text, **of_row}
+
+
+def refuse_unfit(examples: Sequence[Example], rows: Rows, tokenizer: Any, longest: int) -> None:
+    for example, row in zip(examples, rows.split(), strict=True):
+        if tokenizer.mask_token_id not in row:
+            raise InputError(
+                f"no {tokenizer.mask_token} in {example.text[:60]!r}: put one where a word is missing"
+            )
+        if len(row) > longest:  # the positions beyond may be as random as they began
+            raise InputError(
+                f"{example.text[:60]!r} has {len(row)} tokens, and the model was trained on "
+                f"{longest}; shorten the text"
+            )
+
+
+def candidates(logits: Tensor, tokenizer: Any, top: int) -> list[list[dict[str, Any]]]:
+    """For each mask, logits [masks, vocabulary], the likeliest pieces."""
+    scores, ids = logits.float().softmax(-1).topk(top)  # [masks, top]
+    return [
+        [
+            {"token": token, "score": round(score, 6)}
+            for token, score in zip(tokenizer.convert_ids_to_tokens(row), of_row, strict=True)
+        ]
+        for row, of_row in zip(ids.tolist(), scores.tolist(), strict=True)
+    ]
