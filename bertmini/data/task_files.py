@@ -32,7 +32,7 @@ Row = tuple[str, dict[str, str]]  # where it stands ("file:line"), and its value
 FORMATS = (".tsv", ".csv", ".jsonl", ".txt")
 SPLITS = {
     "train": ("train",),
-    "dev": ("dev", "val", "validation", "dev_matched", "validation_matched"),
+    "dev": ("dev", "val", "valid", "validation", "dev_matched", "validation_matched"),
     "test": ("test",),
 }
 # What columns are called, in GLUE and elsewhere; the first that a file has are taken.
@@ -77,7 +77,7 @@ def read_task(
     if name.startswith("hf:"):
         tables = _hub_tables(name)
     else:
-        paths = _paths(Path(data))
+        paths = files_of_parts(Path(data))
         texts = read_files(paths.values(), encoding=encoding, strict=strict)
         has_header = not (text_columns and all(column.isdecimal() for column in text_columns))
         tables = {
@@ -111,18 +111,22 @@ def label_names(examples: Sequence[Example]) -> list[str]:
     return sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
 
 
-def _paths(path: Path) -> dict[str, Path]:
-    """The file of each split, train first; a single file is train unless its name says otherwise."""
+def files_of_parts(path: Path, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
+    """The file of each split, train first; a single file is train unless its name says otherwise.
+
+    Raises:
+        InputError: there is no file of these formats (endings).
+    """
     if path.is_file():
         return {next((split for split, names in SPLITS.items() if path.stem in names), "train"): path}
     found: dict[str, Path] = {}
     for split, names in SPLITS.items():
-        for file in [path / (name + suffix) for name in names for suffix in FORMATS]:
+        for file in [path / (name + suffix) for name in names for suffix in formats]:
             if file.exists():
                 found.setdefault(split, file)
     if not found:
         problem = "holds no such file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {problem}; expected train, dev and test as {', '.join(FORMATS)}")
+        raise InputError(f"{path} {problem}; expected train, dev and test as {', '.join(formats)}")
     return found
 
 
