@@ -262,7 +262,10 @@ def count_targets(name: str, batch: Batch) -> int:
 def count_tokens(batch: Batch) -> int:
     """The tokens of a batch without padding."""
     mask = batch.get("attention_mask")
-    return batch["input_ids"].numel() if mask is None else int(mask.sum())
+    if mask is None:
+        return batch["input_ids"].numel()
+    # Of a mask [batch, query, key] a token is what anybody may look at.
+    return int((mask.any(dim=1) if mask.dim() == 3 else mask).sum())
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, options: Options, step: int) -> float:
