@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from bertmini.errors import InputError
 from bertmini.gazette.exact import Exact, Words
-from bertmini.gazette.world import Choice, Slot, Story, Template, World, words_of
-
-if TYPE_CHECKING:
-    from bertmini.data.task_files import Example
+from bertmini.gazette.names import Name, names
+from bertmini.gazette.world import Choice, Sentence, Slot, Story, World, words_of
 
 GAZETTE_VERSION = "1"                                 # part of every seed: a new version is a new corpus
 SPLITS = ("train", "dev", "test")
@@ -28,7 +26,8 @@ class Document:
     """One text and the plan behind it.
 
     `kind` is article, letter or notice; `topic` names the story; `emotion` is the writer's, in letters;
-    `plan` holds the value of each hidden variable that the story speaks of, `roles` what each sentence does.
+    `plan` holds the value of each hidden variable that the story speaks of, `roles` what each sentence does,
+    `written` each sentence piece by piece.
     """
 
     kind: str
@@ -36,10 +35,16 @@ class Document:
     sentences: list[str]
     plan: dict[str, str]
     roles: tuple[str, ...]
+    written: tuple[Sentence, ...] = field(default=(), repr=False)
 
     @property
     def text(self) -> str:
         return " ".join(self.sentences)
+
+    @property
+    def names(self) -> list[list[Name]]:
+        """The names in each sentence: of people, places, ships and so on (`bertmini.gazette.names`)."""
+        return [names(sentence) for sentence in self.written]
 
     @property
     def emotion(self) -> str | None:
@@ -121,10 +126,10 @@ class Gazette:
         story = stories[dice.pick(bounds)]
         shape = story.shapes[dice.pick(story.bounds)]
         plan = self.plan(dice, story)
-        sentences = [self.sentence(dice, role, plan) for role in shape]
+        written = tuple(self.write(dice, role, plan) for role in shape)
         said = {name: self.world.variables[name].values[plan[name]]
                 for name in self.world.variables if name in story.variables}
-        return Document(story.kind, story.name, sentences, said, shape)
+        return Document(story.kind, story.name, [s.text for s in written], said, shape, written)
 
     def plan(self, dice: Dice, story: Story) -> dict[str, int]:
         """Draws every hidden variable, each given its parent: name -> index of its value."""
@@ -134,23 +139,23 @@ class Gazette:
             plan[name] = dice.pick(self._bounds[story.name][name][row])
         return plan
 
-    def sentence(self, dice: Dice, role_name: str, plan: dict[str, int]) -> str:
-        """One sentence of a role, given the plan and independent of all other sentences."""
+    def sentence(self, dice: Dice, role_name: str, plan: Mapping[str, int]) -> str:
+        """The text of one sentence of a role, given the plan and independent of all other sentences."""
+        return self.write(dice, role_name, plan).text
+
+    def write(self, dice: Dice, role_name: str, plan: Mapping[str, int]) -> Sentence:
+        """One sentence of a role, as `sentence`, with the template and what fills its gaps."""
         role = self.world.roles[role_name]
         row = plan[role.variable] if role.variable else 0
-        return self._fill(dice, role.templates[row][dice.pick(role.bounds[row])], plan)
-
-    def _fill(self, dice: Dice, template: Template, plan: dict[str, int]) -> str:
-        parts = []
+        template = role.templates[row][dice.pick(role.bounds[row])]
+        strings = []
         for piece in template.pieces:
             if isinstance(piece, Slot):
                 choice: Choice = piece.choices[plan[piece.variable] if piece.variable else 0]
-                parts.append(choice.strings[dice.pick(choice.bounds)])
+                strings.append(choice.strings[dice.pick(choice.bounds)])
             else:
-                parts.append(piece)
-        text = "".join(parts)
-        first = 1 if text[0] == '"' else 0
-        return text[:first] + text[first].upper() + text[first + 1:]
+                strings.append(piece)
+        return Sentence(template, tuple(strings))
 
     # --- what it knows --------------------------------------------------------------------------------
 
@@ -192,7 +197,7 @@ class Gazette:
 
     # --- tasks ----------------------------------------------------------------------------------------
 
-    def task(self, name: str, split: str = "train", n: int | None = None) -> list[Example]:
+    def task(self, name: str, split: str = "train", n: int | None = None) -> list[Any]:
         """Labelled examples; the labels come from the plans (see bertmini.gazette.tasks).
 
         Args:
@@ -211,5 +216,5 @@ class Gazette:
             directory: where; it must not have such files yet.
             n: how many examples or documents in the train part; by default the task's own number.
         """
-        from bertmini.gazette.tasks import export
+        from bertmini.gazette.export import export
         return export(self, name, Path(directory), n)

@@ -16,12 +16,14 @@ similarity  0.69 Pearson, cosine; 0.80, ridge on shared words      1.00
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
+from bertmini.gazette.entities import entities
 from bertmini.gazette.exact import Reading, merge
 from bertmini.gazette.gazette import SPLITS, Dice, Document, Gazette
 from bertmini.gazette.world import words_of
@@ -81,39 +83,15 @@ def change(gazette: Gazette, dice: Dice, plan: dict[str, int], part: str) -> Non
     plan[part] = free[dice.roll(len(free))]
 
 
-TASKS = {"emotion": emotion, "similarity": similarity}
+# Each gives the first n examples of a split; example i is the same whatever n is.
+TASKS: dict[str, Callable[[Gazette, str, int], list[Any]]] = {
+    "emotion": emotion, "similarity": similarity, "entities": entities,
+}  # fmt: skip
 
 
-def task(gazette: Gazette, name: str, split: str, n: int | None) -> list[Example]:
+def task(gazette: Gazette, name: str, split: str, n: int | None) -> list[Any]:
     if name not in TASKS:
         raise InputError(f"gazette: found task {name!r}; expected one of {', '.join(TASKS)}")
     if split not in SPLITS:
         raise InputError(f"gazette: found split {split!r}; expected one of {', '.join(SPLITS)}")
     return TASKS[name](gazette, split, SIZES[split] if n is None else n)
-
-
-def export(gazette: Gazette, name: str, directory: Path, n: int | None) -> list[Path]:
-    if name not in (*TASKS, "corpus"):
-        raise InputError(f"gazette: found task {name!r}; expected one of {', '.join((*TASKS, 'corpus'))}")
-    if n is not None and n < 1:
-        raise InputError(f"gazette: found {n} rows for the train part; expected 1 or more")
-    suffix = ".tsv" if name == "similarity" else ".txt"
-    paths = [directory / f"{split}{suffix}" for split in SPLITS]
-    for path in paths:
-        if path.exists():
-            raise InputError(f"gazette: {path} exists already; name an empty directory")
-    directory.mkdir(parents=True, exist_ok=True)
-    for split, path in zip(SPLITS, paths, strict=True):
-        lines = _lines(gazette, name, split, n if split == "train" else None)
-        path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    return paths
-
-
-def _lines(gazette: Gazette, name: str, split: str, n: int | None) -> list[str]:
-    if name == "corpus":                              # a sentence a line, a blank line between documents
-        documents = gazette.documents(5 * SIZES[split] if n is None else n, split)
-        return "\n\n".join("\n".join(document.sentences) for document in documents).split("\n")
-    examples = task(gazette, name, split, n)
-    if name == "emotion":
-        return [f"{example.text};{example.label}" for example in examples]
-    return ["sentence1\tsentence2\tscore"] + [f"{e.text}\t{e.pair}\t{e.label:.1f}" for e in examples]

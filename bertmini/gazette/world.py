@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from importlib.resources import files
+from itertools import accumulate, pairwise
 
 import numpy as np
 
@@ -53,6 +54,7 @@ class Slot:
 
     variable: str | None
     choices: tuple[Choice, ...]                       # one for each value; a single one without a variable
+    facet: str = ""                                   # of the variable; the list's name without one
 
     @cached_property
     def likelihood(self) -> dict[tuple[str, ...], np.ndarray]:
@@ -71,6 +73,15 @@ class Slot:
 def strings_of(piece: str | Slot) -> list[str]:
     """All that can stand in this place."""
     return [piece] if isinstance(piece, str) else [s for choice in piece.choices for s in choice.strings]
+
+
+def read_tables(*names: str) -> dict[str, dict]:
+    """Tables of this folder; those of one name are put together."""
+    tables: dict[str, dict] = {}
+    for name in names:
+        for section, table in tomllib.loads((files("bertmini.gazette") / name).read_text("utf-8")).items():
+            tables[section] = tables.get(section, {}) | table
+    return tables
 
 
 def check_seams(text: str, pieces: Sequence[str | Slot]) -> None:
@@ -101,9 +112,38 @@ class Variable:
 
 @dataclass(frozen=True)
 class Template:
-    """A sentence with gaps: literal strings and slots in order."""
+    """A sentence with gaps: literal strings and slots in order.
+
+    `names` are the stretches of pieces that are one name: (first, end, kind).
+    """
 
     pieces: tuple[str | Slot, ...]
+    names: tuple[tuple[int, int, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A template and what fills it, piece by piece; only the first letter of the text may differ."""
+
+    template: Template
+    strings: tuple[str, ...]
+
+    @cached_property
+    def text(self) -> str:
+        text = "".join(self.strings)
+        first = 1 if text[0] == '"' else 0
+        return text[:first] + text[first].upper() + text[first + 1:]
+
+    @cached_property
+    def ends(self) -> tuple[int, ...]:
+        """Where each piece ends, in characters of the text; one more number than pieces, the first is 0."""
+        return (0, *accumulate(map(len, self.strings)))
+
+    def slots(self) -> Iterator[tuple[Slot, int, int]]:
+        """Its gaps in order, and where in the text they begin and end."""
+        for piece, (start, end) in zip(self.template.pieces, pairwise(self.ends), strict=True):
+            if isinstance(piece, Slot):
+                yield piece, start, end
 
 
 @dataclass(frozen=True)
@@ -149,11 +189,13 @@ class World:
     @classmethod
     def port_quill(cls) -> World:
         """The town of the package: its words from lexicon.toml, its sentences from stories.toml."""
-        room = files("bertmini.gazette")
-        tables: dict = {}
-        for name in ("lexicon.toml", "stories.toml"):
-            tables |= tomllib.loads((room / name).read_text(encoding="utf-8"))
-        return cls(tables)
+        return cls(read_tables("lexicon.toml", "stories.toml"))
+
+    @classmethod
+    @cache
+    def of_tasks(cls) -> World:
+        """The same town, and the sentences that only tasks need, from tasks.toml. The plans are the same."""
+        return cls(read_tables("lexicon.toml", "stories.toml", "tasks.toml"))
 
     def _variable(self, name: str, table: Mapping) -> Variable:
         if "unlike" in table:                         # the same values, but never the parent's
@@ -195,18 +237,26 @@ class World:
         if name not in self._slots:
             variable, _, facet = name.partition(".")
             if variable in self.variables and facet in self.variables[variable].facets:
-                self._slots[name] = Slot(variable, self.variables[variable].facets[facet])
+                self._slots[name] = Slot(variable, self.variables[variable].facets[facet], facet)
             elif name in self.lists:
-                self._slots[name] = Slot(None, (self.lists[name],))
+                self._slots[name] = Slot(None, (self.lists[name],), name)
             else:
                 raise InputError(f"gazette: no list, variable or facet is called {{{name}}}")
         return self._slots[name]
 
     def template(self, text: str) -> Template:
-        """`{slot}` is filled from the plan or a list, `[one|other]` from the words between the bars."""
+        """`{slot}` is filled from the plan or a list, `[one|other]` from the words between the bars.
+
+        `<kind:...>` marks a name that is another kind of name than its words would be by themselves.
+        """
         pieces: list[str | Slot] = []
-        for part in re.findall(r"\{[^}]*\}|\[[^]]*\]|[^{\[]+", text):
-            if part[0] == "{":
+        names: list[tuple[int, int, str]] = []
+        for part in re.findall(r"\{[^}]*\}|\[[^]]*\]|<\w+:|>|[^{\[<>]+", text):
+            if part[0] == "<":
+                start, kind = len(pieces), part[1:-1]
+            elif part == ">":
+                names.append((start, len(pieces), kind))
+            elif part[0] == "{":
                 pieces.append(self.slot(part[1:-1]))
             elif part[0] == "[" and "{" in part:
                 raise InputError(f"gazette: {part} in {text!r}: no slots inside a choice of words")
@@ -215,7 +265,7 @@ class World:
             else:
                 pieces.append(part)
         check_seams(text, pieces)
-        return Template(tuple(pieces))
+        return Template(tuple(pieces), tuple(names))
 
     def _role(self, table: Mapping | list[str]) -> Role:
         variable = None if isinstance(table, list) else table["by"]

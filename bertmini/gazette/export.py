@@ -1,0 +1,69 @@
+"""Tasks of the Gazette as files, in the formats that people have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bertmini.errors import InputError
+from bertmini.gazette.gazette import SPLITS, Gazette
+from bertmini.gazette.tasks import SIZES, task
+
+Files = dict[str, str]                                # what follows the split in a file's name -> its content
+
+
+def lines(rows: Sequence[str]) -> str:
+    return "".join(row + "\n" for row in rows)
+
+
+def text_label(examples: Sequence[Any]) -> Files:
+    """`text;label`, as the emotion set has it."""
+    return {".txt": lines([f"{example.text};{example.label}" for example in examples])}
+
+
+def scored_pairs(examples: Sequence[Any]) -> Files:
+    """GLUE's columns of STS-B."""
+    rows = [f"{e.text}\t{e.pair}\t{e.label:.1f}" for e in examples]
+    return {".tsv": lines(["sentence1\tsentence2\tscore", *rows])}
+
+
+def columns(examples: Sequence[Any]) -> Files:
+    """CoNLL's: a word and its tag a line, a blank line between examples."""
+    blocks = ["".join(f"{word}\t{tag}\n" for word, tag in zip(example.words, example.tags, strict=True))
+              for example in examples]
+    return {".conll": "\n".join(blocks)}
+
+
+def corpus(documents: Sequence[Any]) -> Files:
+    """A sentence a line, a blank line between documents."""
+    return {".txt": "\n".join(lines(document.sentences) for document in documents)}
+
+
+FORMATS: dict[str, Callable[[Sequence[Any]], Files]] = {
+    "emotion": text_label, "similarity": scored_pairs, "entities": columns, "corpus": corpus,
+}  # fmt: skip
+
+
+def export(gazette: Gazette, name: str, directory: Path, n: int | None) -> list[Path]:
+    """As `Gazette.export`."""
+    if name not in FORMATS:
+        raise InputError(f"gazette: found task {name!r}; expected one of {', '.join(FORMATS)}")
+    if n is not None and n < 1:
+        raise InputError(f"gazette: found {n} rows for the train part; expected 1 or more")
+    contents: dict[Path, str] = {}
+    for split in SPLITS:
+        rows = n if split == "train" else None
+        if name == "corpus":
+            examples: Sequence[Any] = gazette.documents(5 * SIZES[split] if rows is None else rows, split)
+        else:
+            examples = task(gazette, name, split, rows)
+        files = FORMATS[name](examples)
+        contents |= {directory / f"{split}{ending}": content for ending, content in files.items()}
+    for path in contents:
+        if path.exists():
+            raise InputError(f"gazette: {path} exists already; name an empty directory")
+    directory.mkdir(parents=True, exist_ok=True)
+    for path, content in contents.items():
+        path.write_text(content, encoding="utf-8", newline="\n")
+    return list(contents)
