@@ -2,20 +2,24 @@
 
 from typing import Any
 
-from bertmini.model.bert import BertForMaskedLM
-from bertmini.tasks import classify, fill, regress
+from bertmini.model.bert import BertForMaskedLM, BertForSequenceClassification
+from bertmini.tasks import classify, fill, regress, vectors
 from bertmini.tasks.finetune import Task, finetune, load_for_task, task_options
 from bertmini.tasks.sequence import classes_of
 
-TASKS: dict[str, Task] = {"classify": classify, "regress": regress}
+TASKS: dict[str, Task] = {"classify": classify, "regress": regress, "vectors": vectors}
 
 
 def task_of(model: Any) -> Any:
-    """The task that a model has the head of; `fill` for a pretrained one."""
+    """The task that a model has the head of; `fill` for a pretrained one.
+
+    Raises:
+        InputError: the model gives several labels at once, or several scores.
+    """
     if isinstance(model, BertForMaskedLM):
         return fill
-    if getattr(model, "is_regression", False):
-        return regress
+    if isinstance(model, BertForSequenceClassification):
+        return regress if classes_of(model) is None else classify
     return next(task for task in TASKS.values() if isinstance(model, task.MODEL))
 
 
@@ -30,4 +34,5 @@ __all__ = [
     "regress",
     "task_of",
     "task_options",
+    "vectors",
 ]
