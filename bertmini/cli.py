@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -336,6 +336,10 @@ class Finetune:
         """The fields of the model's configuration that a task's own options fix."""
         return {}
 
+    def training_loss(self) -> Callable | None:
+        """What a task's own options have training minimise, in place of the task's loss."""
+        return None
+
     def run_task(self, name: str) -> None:
         from bertmini.tasks import TASKS, finetune, load_for_task, task_options
         from bertmini.tokenizer import WordPieceTokenizer
@@ -359,7 +363,8 @@ class Finetune:
         del settings["max_length"]
         options = task_options(task, splits, **settings)
         with run_directory(self, options, splits.items()) as run:
-            _, metrics = finetune(task, splits, model, tokenizer, options, max_length=max_length, run=run)
+            how = {"max_length": max_length, "run": run, "loss": self.training_loss()}
+            _, metrics = finetune(task, splits, model, tokenizer, options, **how)
             run.finish(metrics, model, tokenizer)
         report(self.out, metrics)
 
@@ -384,6 +389,26 @@ class FinetuneRegress(Finetune):
 
     def run(self) -> None:
         self.run_task("regress")
+
+
+@dataclass(kw_only=True)
+class FinetuneVectors(Finetune):
+    """Fine-tune a model to give texts vectors whose cosine says how close they are, for bertmini search."""
+
+    data: TaskFiles = "gazette/similarity"
+    """A task of the embedded corpus; or a folder with train, dev and test as TSV, CSV or JSONL: pairs, each
+    with a score, or with 1 where the two belong together."""
+    loss: Literal["cosine", "contrastive"] = "cosine"
+    """cosine: the cosine of a pair becomes its score, as a share of the highest. contrastive: a pair with the
+    highest score finds itself among all of a batch; larger batches teach more."""
+
+    def training_loss(self) -> Callable | None:
+        from bertmini.tasks.vectors import loss_of
+
+        return loss_of(self.loss)
+
+    def run(self) -> None:
+        self.run_task("vectors")
 
 
 @dataclass(kw_only=True)
@@ -416,6 +441,11 @@ class Distill:
                 "--teacher DIR is missing: name the model to learn from (bertmini distill --help)"
             )
         teacher = Predictor.from_pretrained(self.teacher)
+        if teacher.task.NAME not in ("fill", "classify", "regress"):
+            raise InputError(
+                f"{self.teacher} is a model for the task {teacher.task.NAME}; expected a pretrained one, or "
+                "one fine-tuned by classify or regress"
+            )
         if self.training.max_length:
             teacher.tokenizer.model_max_length = self.training.max_length
         options = pretraining_options(self.training, learning_rate=5e-4 if teacher.fills else 5e-5)
@@ -721,6 +751,7 @@ COMMANDS: dict[str, Any] = {
     "pretrain": Pretrain,
     "finetune classify": FinetuneClassify,
     "finetune regress": FinetuneRegress,
+    "finetune vectors": FinetuneVectors,
     "evaluate": Evaluate,
     "predict": Predict,
     "fill": Fill,

@@ -1,4 +1,4 @@
-"""A vector for each text: the mean of its tokens' hidden states, of length 1 (Reimers & Gurevych 2019)."""
+"""A vector for each text, the mean of its tokens, and search among them (Reimers & Gurevych 2019)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from torch.nn import functional as F
+import torch
 
 from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
@@ -19,6 +19,7 @@ from bertmini.hub import locate
 from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_larger
 from bertmini.machine import best_device
 from bertmini.model.bert import Bert
+from bertmini.model.vectors import mean_vectors
 from bertmini.tasks.sequence import Text, as_example
 from bertmini.tokenizer import WordPieceTokenizer
 
@@ -86,9 +87,42 @@ class Embedder:
 
     def embed(self, batch: Batch) -> np.ndarray:
         """The vectors of a batch, float32 [batch, hidden]."""
-        states = self.model(**batch).last_hidden_state.float()  # [batch, length, hidden]
-        real = batch["attention_mask"][:, :, None]
-        return F.normalize((states * real).sum(1) / real.sum(1), dim=-1).cpu().numpy()
+        states = self.model(**batch).last_hidden_state
+        return mean_vectors(states, batch["attention_mask"]).cpu().numpy()
+
+
+def search(
+    queries: np.ndarray, corpus: np.ndarray, top: int = 10, block: int = 65536
+) -> tuple[np.ndarray, np.ndarray]:
+    """The vectors of a corpus with the largest dot products, for each query; exact.
+
+    Args:
+        queries: float32 [queries, hidden], from an `Embedder`; or one, [hidden].
+        corpus: float32 [texts, hidden]; may be memory-mapped, `np.load(file, mmap_mode="r")`.
+        top: how many to find; as many as there are where that is fewer.
+        block: texts that are compared at once, so that not all products have to fit in memory.
+
+    Returns:
+        scores float32 and places int64, each [queries, top] (of one query, [top]), the best first.
+
+    Raises:
+        InputError: the vectors have different widths.
+    """
+    if queries.shape[-1] != corpus.shape[-1]:
+        raise InputError(
+            f"queries have {queries.shape[-1]} numbers each, and the corpus {corpus.shape[-1]}: "
+            "make both with the same model"
+        )
+    asked = torch.from_numpy(np.atleast_2d(queries))
+    scores, places = torch.empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.long)
+    for start in range(0, len(corpus), block):
+        some = asked @ torch.from_numpy(np.array(corpus[start : start + block])).T  # [queries, block]
+        numbers = torch.arange(start, start + some.size(1)).expand(len(asked), -1)
+        scores, places = torch.cat([scores, some], dim=1), torch.cat([places, numbers], dim=1)
+        scores, chosen = scores.topk(min(top, scores.size(1)), dim=1)
+        places = places.gather(1, chosen)
+    found = scores.numpy(), places.numpy()
+    return found if queries.ndim == 2 else (found[0][0], found[1][0])
 
 
 def write_npy(vectors: Iterable[np.ndarray], width: int, file: BinaryIO) -> int:

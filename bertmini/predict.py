@@ -17,7 +17,7 @@ from bertmini.tasks import TASKS, fill, task_of
 from bertmini.tokenizer import WordPieceTokenizer
 
 MODELS: dict[str, Any] = {
-    model.__name__: model
+    model.ARCHITECTURE or model.__name__: model
     for model in (*(task.MODEL for task in TASKS.values()), BertForMaskedLM, BertForPreTraining)
 }
 

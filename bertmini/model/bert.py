@@ -45,7 +45,8 @@ class PretrainedModel(nn.Module):
     """What all models share: their configuration, how weights begin, and how they are loaded and saved."""
 
     MODEL_TYPE = "bert"  # in config.json; "bertmini" where transformers has no such model
-    HEAD = ""  # the layer that a new task begins anew
+    ARCHITECTURE = ""  # its name in config.json; "": that of the class
+    HEAD = ""  # the layer that a new task begins anew; "": it has none
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
@@ -99,6 +100,8 @@ class Bert(PretrainedModel):
         config: the model's shape.
         add_pooler: whether to build the pooler, which NSP and classification need and MLM does not.
     """
+
+    ARCHITECTURE = "BertModel"
 
     def __init__(self, config: BertConfig, add_pooler: bool = True) -> None:
         super().__init__(config)

@@ -133,8 +133,7 @@ def save(model: PretrainedModel, directory: Path, dtype: torch.dtype | None = No
         transformers_name(name): tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
         for name, tensor in model.state_dict().items()
     }
-    architecture = type(model).__name__
-    architecture = "BertModel" if architecture == "Bert" else architecture
+    architecture = model.ARCHITECTURE or type(model).__name__
     config = {**model.config.to_dict(), "model_type": model.MODEL_TYPE, "architectures": [architecture]}
     write(directory / "model.safetensors", serialize(weights, metadata={"format": "pt"}))
     write(directory / "config.json", (json.dumps(config, indent=2) + "\n").encode())

@@ -33,7 +33,8 @@ class Task(Protocol):
     """What the file of a task holds; `bertmini.tasks.classify` is the simplest.
 
     Beside these a task may have `settle(model, data)`, which chooses on the dev part, after training, what
-    training cannot (a threshold, say).
+    training cannot (a threshold, say); and `loss(model, batch)`, as in `bertmini.training.train`, where the
+    model gives itself none.
     """
 
     NAME: str
@@ -95,6 +96,8 @@ def load_for_task(
         model = task.MODEL.from_pretrained(directory, **fields)
         if before.id2label == fields.get("id2label") and not model.fresh:
             return model
+    if not task.MODEL.HEAD:
+        return model
     # A head of as many labels loads, and means others; it begins anew.
     head = getattr(model, task.MODEL.HEAD)
     nn.init.normal_(head.weight, std=before.initializer_range)
@@ -163,7 +166,7 @@ def finetune(
         options,
         evaluate=evaluate_dev if "dev" in data else None,
         run=run,
-        loss=loss,
+        loss=loss or getattr(task, "loss", None),
         progress=progress,
     )
     if "dev" in data and hasattr(task, "settle"):

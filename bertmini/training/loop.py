@@ -253,6 +253,8 @@ def shares_of(losses: Iterable[str], batches: list[Batch], together: Processes) 
 def count_targets(name: str, batch: Batch) -> int:
     """The number of targets that the mean loss `name` is over."""
     labels = batch.get("next_sentence_label" if name == "nsp" else "labels")
+    if labels is not None and name == "contrastive_loss":  # sentence vectors: pairs that belong together
+        return int((labels == 1).sum())
     targets = len(batch["input_ids"]) if labels is None else int((labels != -100).sum())
     if name in ("soft", "cosine"):  # distillation: every token that is not padding, of rows that count
         return count_tokens(batch) if targets else 0
