@@ -38,9 +38,14 @@ BERT_NAMES = {
     "mlm_head.norm": "cls.predictions.transform.LayerNorm",
     "nsp_head": "cls.seq_relationship",
     "classifier": "classifier",
+    "crf": "crf",
+    "lstm": "lstm",
+    "sum": "sum",
+    "qa_outputs": "qa_outputs",
 }
 
 ENCODER = ("embeddings.", "encoder.")  # a file has all parts of these that the model has, and no others
+HEADS = ("classifier.", "crf.", "lstm.", "sum.")  # they are new where another task had them
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
@@ -101,7 +106,7 @@ def load_weights(model: PretrainedModel, directory: Path) -> tuple[str, ...]:
         tensor = stored.pop(theirs, None)
         if tensor is None and theirs.startswith(ENCODER):
             raise InputError(f"{directory} lacks {theirs}, which its config.json asks for")
-        if tensor is None or (theirs.startswith("classifier.") and tensor.shape != parameter.shape):
+        if tensor is None or (theirs.startswith(HEADS) and tensor.shape != parameter.shape):
             fresh.append(name)  # a head that the file does not have, or has for another task
         elif tensor.shape != parameter.shape:
             raise InputError(

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
-
 from bertmini.config import BertConfig
 from bertmini.data.batches import Batch
 from bertmini.hub import locate
@@ -33,7 +31,7 @@ class Task(Protocol):
     """What the file of a task holds; `bertmini.tasks.classify` is the simplest.
 
     Beside these a task may have `settle(model, data)`, which chooses on the dev part, after training, what
-    training cannot (a threshold, say); and `loss(model, batch)`, as in `bertmini.training.train`, where the
+    training cannot (a threshold, say); VARIANTS, further classes of its models; and `loss(model, batch)`, as in `bertmini.training.train`, where the
     model gives itself none.
     """
 
@@ -69,6 +67,7 @@ def load_for_task(
     examples: Sequence[Any],
     directory: str | Path,
     *,
+    kind: Any = None,
     from_scratch: bool = False,
     seed: int = 0,
     **settings: Any,
@@ -79,6 +78,7 @@ def load_for_task(
         task: a member of `bertmini.tasks.TASKS`.
         examples: the training examples, whose labels the head gets.
         directory: a pretrained model, or a fine-tuned one, whose head stays where it has the same labels.
+        kind: the class of the model, where the task has several (its VARIANTS). None: its MODEL.
         from_scratch: take only the shape of the model, and begin with random weights.
         seed: of the random weights.
         settings: further fields of the configuration, in place of the task's own.
@@ -90,18 +90,16 @@ def load_for_task(
     directory = locate(directory)
     before = BertConfig.load(directory / "config.json")
     fields = task.head(examples) | settings
+    if "extra" in fields:
+        fields["extra"] = before.extra | fields["extra"]
+    kind = kind or task.MODEL
     if from_scratch:
-        model = task.MODEL(before.replace(**fields))
+        model = kind(before.replace(**fields))
     else:
-        model = task.MODEL.from_pretrained(directory, **fields)
+        model = kind.from_pretrained(directory, **fields)
         if before.id2label == fields.get("id2label") and not model.fresh:
             return model
-    if not task.MODEL.HEAD:
-        return model
-    # A head of as many labels loads, and means others; it begins anew.
-    head = getattr(model, task.MODEL.HEAD)
-    nn.init.normal_(head.weight, std=before.initializer_range)
-    nn.init.constant_(head.bias, task.start(examples))
+    model.begin_head(task.start(examples))
     return model
 
 
