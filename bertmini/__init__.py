@@ -18,6 +18,7 @@ _HOME = {
     "BertForPreTraining": "bertmini.model.bert",
     "BertForMaskedLM": "bertmini.model.bert",
     "BertForSequenceClassification": "bertmini.model.bert",
+    "BertForMultipleChoice": "bertmini.model.choice",
     "WordPieceTokenizer": "bertmini.tokenizer",
     "Gazette": "bertmini.gazette",
     "Predictor": "bertmini.predict",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from bertmini.model.bert import BertForMaskedLM as BertForMaskedLM
     from bertmini.model.bert import BertForPreTraining as BertForPreTraining
     from bertmini.model.bert import BertForSequenceClassification as BertForSequenceClassification
+    from bertmini.model.choice import BertForMultipleChoice as BertForMultipleChoice
     from bertmini.predict import Predictor as Predictor
     from bertmini.tokenizer import WordPieceTokenizer as WordPieceTokenizer
 

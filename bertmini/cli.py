@@ -412,6 +412,18 @@ class FinetuneVectors(Finetune):
 
 
 @dataclass(kw_only=True)
+class FinetuneChoice(Finetune):
+    """Fine-tune a model to choose one of several options, of any number, for each text."""
+
+    data: TaskFiles = "gazette/continuation"
+    """A task of the embedded corpus; or a folder with train, dev and test: CSV as SWAG's or ARC's, or JSON
+    lines with text, options and label."""
+
+    def run(self) -> None:
+        self.run_task("choice")
+
+
+@dataclass(kw_only=True)
 class Distill:
     """Teach a shallower model what a larger one knows, by its soft answers and hidden states."""
 
@@ -675,6 +687,43 @@ class Embed(OnTexts):
 
 
 @dataclass(kw_only=True)
+class Search(OnTexts):
+    """Find the lines of a file that are closest to each text by their vectors: a line of JSON, or a list."""
+
+    model: Directory
+    """A model that was trained for vectors, by bertmini finetune vectors, say."""
+    corpus: Annotated[str, arg(metavar="FILE")]
+    """Where to search, a text on each line; all of them are read and turned into vectors first."""
+    top: Count = 5
+    """Lines to find for each text."""
+
+    def run(self) -> None:
+        from bertmini.data.task_files import Example
+        from bertmini.embed import Embedder, search
+
+        questions = self.texts()
+        lines = list(lines_of_files((self.corpus,)))
+        numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
+        if not numbers:
+            raise InputError(f"--corpus {self.corpus}: no line holds a text")
+        embedder = Embedder.from_pretrained(self.model, batch_tokens=self.batch_tokens)
+        corpus = embedder([Example(lines[number - 1]) for number in numbers])
+        for question, vector in self.counted(embedder.stream(questions)):
+            scores, places = search(vector, corpus, self.top)
+            found = [
+                {"score": round(score, 6), "line": numbers[place], "text": lines[numbers[place] - 1]}
+                for score, place in zip(scores.tolist(), places.tolist(), strict=True)
+            ]
+            if not sys.stdout.isatty():
+                print(json.dumps({"text": question.text, "found": found}, ensure_ascii=False))
+                continue
+            print(question.text)
+            for each in found:
+                print(f"  {each['score']:6.3f}  line {each['line']}: {each['text']}")
+            print()
+
+
+@dataclass(kw_only=True)
 class GazetteExport:
     """Write a task of the embedded corpus, or the corpus itself, as the files that people have."""
 
@@ -752,10 +801,12 @@ COMMANDS: dict[str, Any] = {
     "finetune classify": FinetuneClassify,
     "finetune regress": FinetuneRegress,
     "finetune vectors": FinetuneVectors,
+    "finetune choice": FinetuneChoice,
     "evaluate": Evaluate,
     "predict": Predict,
     "fill": Fill,
     "embed": Embed,
+    "search": Search,
     "distill": Distill,
     "gazette export": GazetteExport,
     "cost": Cost,

@@ -81,7 +81,7 @@ def read_task(
         texts = read_files(paths.values(), encoding=encoding, strict=strict)
         has_header = not (text_columns and all(column.isdecimal() for column in text_columns))
         tables = {
-            split: list(_table(path, text, has_header))
+            split: list(read_table(path, text, has_header))
             for split, (path, text) in zip(paths, texts, strict=True)
         }
 
@@ -130,7 +130,17 @@ def files_of_parts(path: Path, formats: Sequence[str] = FORMATS) -> dict[str, Pa
     return found
 
 
-def _table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
+def read_table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
+    """The rows of a file, each with where it stands; without a header, columns are numbered from 1.
+
+    Args:
+        path: says by its ending how the file is written.
+        text: what it holds.
+        has_header: whether the first row of a TSV or CSV file names the columns.
+
+    Raises:
+        InputError: with file and line, for a row that is none, or has another number of columns.
+    """
     lines = [(f"{path}:{i}", line) for i, line in enumerate(text.split("\n"), start=1) if line.strip()]
     if path.suffix == ".txt":
         yield from _text_table(lines)

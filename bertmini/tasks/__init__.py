@@ -3,11 +3,11 @@
 from typing import Any
 
 from bertmini.model.bert import BertForMaskedLM, BertForSequenceClassification
-from bertmini.tasks import classify, fill, regress, vectors
+from bertmini.tasks import choice, classify, fill, regress, tag, vectors
 from bertmini.tasks.finetune import Task, finetune, load_for_task, task_options
 from bertmini.tasks.sequence import classes_of
 
-TASKS: dict[str, Task] = {"classify": classify, "regress": regress, "vectors": vectors}
+TASKS: dict[str, Task] = {"classify": classify, "regress": regress, "tag": tag, "choice": choice, "vectors": vectors}
 
 
 def task_of(model: Any) -> Any:
@@ -26,12 +26,14 @@ def task_of(model: Any) -> Any:
 __all__ = [
     "TASKS",
     "Task",
+    "choice",
     "classes_of",
     "classify",
     "fill",
     "finetune",
     "load_for_task",
     "regress",
+    "tag",
     "task_of",
     "task_options",
     "vectors",

@@ -86,22 +86,26 @@ def predict(
         InputError: an input is neither a text nor a pair.
     """
     classes, longest = classes_of(model) or [], longest_row(tokenizer, model.config)
-    # A model may have a reader's own attention (course.use), of which only the outside is known.
-    is_own = all(type(part).__module__.startswith(("bertmini.", "torch.")) for part in model.modules())
 
     def rows(examples: Sequence[Example]) -> Rows:
         return Rows.of(examples, tokenizer, longest)
 
     def answer(batch: Batch) -> Iterable[dict[str, Any]]:
-        logits = logits_of_first(model, **batch) if is_own else model(**batch).logits
-        return answers(logits.float().cpu().numpy(), classes)
+        return answers(row_logits(model, batch).float().cpu().numpy(), classes)
 
     for _, of_row in in_order(map(as_example, inputs), rows, answer, model, batch_tokens, precision):
         yield of_row
 
 
+def row_logits(model: Any, batch: Batch) -> Tensor:
+    """The logits of each row, of a model with a classifier on the pooled [CLS]."""
+    # A model may have a reader's own attention (course.use), of which only the outside is known.
+    is_own = all(type(part).__module__.startswith(("bertmini.", "torch.")) for part in model.modules())
+    return logits_of_first(model, **batch) if is_own else model(**batch).logits
+
+
 def logits_of_first(
-    model: BertForSequenceClassification, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor
+    model: Any, input_ids: Tensor, token_type_ids: Tensor, attention_mask: Tensor
 ) -> Tensor:
     """What `model(…).logits` gives, sooner: of the last layer only [CLS] is read, and only that is computed.
 
