@@ -19,6 +19,7 @@ _HOME = {
     "BertForMaskedLM": "bertmini.model.bert",
     "BertForSequenceClassification": "bertmini.model.bert",
     "BertForMultipleChoice": "bertmini.model.choice",
+    "BertForTokenClassification": "bertmini.model.tagging",
     "WordPieceTokenizer": "bertmini.tokenizer",
     "Gazette": "bertmini.gazette",
     "Predictor": "bertmini.predict",
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from bertmini.model.bert import BertForPreTraining as BertForPreTraining
     from bertmini.model.bert import BertForSequenceClassification as BertForSequenceClassification
     from bertmini.model.choice import BertForMultipleChoice as BertForMultipleChoice
+    from bertmini.model.tagging import BertForTokenClassification as BertForTokenClassification
     from bertmini.predict import Predictor as Predictor
     from bertmini.tokenizer import WordPieceTokenizer as WordPieceTokenizer
 

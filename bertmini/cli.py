@@ -54,6 +54,9 @@ MaybeNumber = Annotated[float | None, unset("X")]
 MaybeName = Annotated[str | None, unset("NAME")]
 Texts = Annotated[tuple[str, ...], unset("TEXT")]
 Precision = Literal["auto", "bf16", "fp16", "float32"]
+TagFeatures = Literal[
+    "embeddings", "second-to-last", "last", "sum-last-four", "concat-last-four", "sum-all"
+]
 
 
 @dataclass(kw_only=True)
@@ -153,6 +156,14 @@ class FinetuneTraining(Training):
     """Tokens of an example; what is longer is cut."""
     patience: MaybeCount = None
     """Epochs without a better result on the dev part after which training stops. Without it: never."""
+
+
+@dataclass(kw_only=True)
+class TagTraining(FinetuneTraining):
+    learning_rate: Annotated[float | None, unset("X")] = None  # type: ignore[assignment]
+    """The highest learning rate. Without it: 0.00005, and 0.001 with --features."""
+    max_length: Count = 128
+    """Tokens of a row; a longer text has several, which overlap."""
 
 
 @dataclass(kw_only=True)
@@ -389,6 +400,35 @@ class FinetuneRegress(Finetune):
 
     def run(self) -> None:
         self.run_task("regress")
+
+
+@dataclass(kw_only=True)
+class FinetuneTag(Finetune):
+    """Fine-tune a model to find the entities of a text: a tag for each word."""
+
+    data: TaskFiles = "gazette/entities"
+    """A task of the embedded corpus; or a folder with train, dev and test: a word and its tag on each line
+    (CoNLL; IOB1, BIO or IOBES), or JSON lines with tokens and tags."""
+    crf: bool = False
+    """Choose the tags of a sentence together, by a conditional random field."""
+    features: Annotated[TagFeatures | None, unset("STATES")] = None
+    """Leave the pretrained model as it is, and train a two-layer BiLSTM on hidden states of it: embeddings,
+    second-to-last, last, sum-last-four, concat-last-four or sum-all."""
+    training: TagTraining = field(default_factory=TagTraining)
+
+    def head_settings(self) -> dict[str, Any]:
+        from bertmini.model import tagging
+
+        if self.features:
+            return {"kind": tagging.BertFeaturesForTokenClassification, "features": self.features}
+        return {"kind": tagging.BertCrfForTokenClassification} if self.crf else {}
+
+    def run(self) -> None:
+        if self.crf and self.features:
+            raise InputError(f"--crf and --features {self.features}: give one of them")
+        if self.training.learning_rate is None:
+            self.training.learning_rate = 1e-3 if self.features else 5e-5
+        self.run_task("tag")
 
 
 @dataclass(kw_only=True)
@@ -800,6 +840,7 @@ COMMANDS: dict[str, Any] = {
     "pretrain": Pretrain,
     "finetune classify": FinetuneClassify,
     "finetune regress": FinetuneRegress,
+    "finetune tag": FinetuneTag,
     "finetune vectors": FinetuneVectors,
     "finetune choice": FinetuneChoice,
     "evaluate": Evaluate,

@@ -60,6 +60,7 @@ class BertConfig:
         classifier_dropout: dropout before a task's head; None takes `hidden_dropout_prob`.
         id2label: the task's labels by class index.
         problem_type: "single_label_classification" or "regression"; None decides by the number of labels.
+        features: the states that a feature-based tagger reads, a name in `bertmini.model.tagging.FEATURES`.
         extra: fields of a loaded `config.json` that bertmini does not use, kept for saving.
 
     Raises:
@@ -82,6 +83,7 @@ class BertConfig:
     classifier_dropout: float | None = None
     id2label: dict[int, str] | None = None
     problem_type: str | None = None
+    features: str | None = None
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:

@@ -18,7 +18,11 @@ from bertmini.tokenizer import WordPieceTokenizer
 
 MODELS: dict[str, Any] = {
     model.ARCHITECTURE or model.__name__: model
-    for model in (*(task.MODEL for task in TASKS.values()), BertForMaskedLM, BertForPreTraining)
+    for model in (
+        *(model for task in TASKS.values() for model in (task.MODEL, *getattr(task, "VARIANTS", ()))),
+        BertForMaskedLM,
+        BertForPreTraining,
+    )
 }
 
 

@@ -63,6 +63,13 @@ class PretrainedModel(nn.Module):
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 nn.init.zeros_(module.weight[module.padding_idx])
 
+    def begin_head(self, bias: float) -> None:
+        """Draw the head's weights anew, and set its bias: one of as many labels may mean others."""
+        if self.HEAD:
+            head = getattr(self, self.HEAD)
+            nn.init.normal_(head.weight, std=self.config.initializer_range)
+            nn.init.constant_(head.bias, bias)
+
     @classmethod
     def from_pretrained(cls, directory: str | Path, **config_overrides: Any) -> Self:
         """Load a model from a directory in transformers' format, or from the hub.

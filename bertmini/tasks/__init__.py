@@ -7,7 +7,13 @@ from bertmini.tasks import choice, classify, fill, regress, tag, vectors
 from bertmini.tasks.finetune import Task, finetune, load_for_task, task_options
 from bertmini.tasks.sequence import classes_of
 
-TASKS: dict[str, Task] = {"classify": classify, "regress": regress, "tag": tag, "choice": choice, "vectors": vectors}
+TASKS: dict[str, Task] = {
+    "classify": classify,
+    "regress": regress,
+    "tag": tag,
+    "choice": choice,
+    "vectors": vectors,
+}
 
 
 def task_of(model: Any) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
 from bertmini.config import BertConfig
 from bertmini.data.batches import Batch
 from bertmini.hub import locate
@@ -31,8 +32,8 @@ class Task(Protocol):
     """What the file of a task holds; `bertmini.tasks.classify` is the simplest.
 
     Beside these a task may have `settle(model, data)`, which chooses on the dev part, after training, what
-    training cannot (a threshold, say); VARIANTS, further classes of its models; and `loss(model, batch)`, as in `bertmini.training.train`, where the
-    model gives itself none.
+    training cannot (a threshold, say); `VARIANTS`, further classes of its models; and `loss(model, batch)`,
+    as in `bertmini.training.train`, where the model gives itself none.
     """
 
     NAME: str
