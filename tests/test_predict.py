@@ -207,12 +207,23 @@ def test_a_text_without_a_mask_is_refused(pretrained):
         Predictor.from_pretrained(pretrained)("nothing is missing")
 
 
-def test_a_bare_encoder_answers_nothing(tmp_path, pretrained):
-    from bertmini import Bert
-
-    Bert.from_pretrained(pretrained).save_pretrained(tmp_path)
-    with pytest.raises(InputError, match="fine-tune it first"):
+def test_a_model_without_a_known_head_answers_nothing(tmp_path, pretrained):
+    shutil.copytree(pretrained, tmp_path, dirs_exist_ok=True)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"architectures": ["BertLMHeadModel"]}))
+    with pytest.raises(InputError, match="BertLMHeadModel, which answers nothing; expected one"):
         Predictor.from_pretrained(tmp_path)
+
+
+def test_a_bare_encoder_gives_pairs_their_cosine(tmp_path, pretrained):
+    from bertmini import Bert, Embedder, WordPieceTokenizer
+
+    config = Bert.from_pretrained(pretrained).config
+    Bert(config, add_pooler=False).save_pretrained(tmp_path)
+    WordPieceTokenizer.from_pretrained(pretrained).save_pretrained(tmp_path)
+    one, other = Embedder.from_pretrained(tmp_path)(["It rained.", "The harbour is open."])
+    answer = Predictor.from_pretrained(tmp_path)(("It rained.", "The harbour is open."))
+    assert answer["score"] == pytest.approx(float(one @ other), abs=1e-5)
 
 
 def test_a_checkpoint_without_its_head_is_refused(tmp_path, pretrained):

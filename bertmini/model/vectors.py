@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any, Self
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +24,13 @@ class BiEncoder(Bert):
         super().__init__(config)
         assert self.pooler is not None
         self.pooler.requires_grad_(False)  # transformers' BertModel has one, so it is kept; nothing reads it
+
+    @classmethod
+    def from_pretrained(cls, directory: str | Path, **config_overrides: Any) -> Self:
+        """As every model; and no pooler is missed."""
+        model = super().from_pretrained(directory, **config_overrides)
+        model.fresh = ()
+        return model
 
 
 def mean_vectors(
