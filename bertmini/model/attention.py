@@ -121,6 +121,24 @@ def left_to_right_mask(length: int, device: torch.device | None = None) -> Tenso
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
 
 
+def sequence_to_sequence_mask(token_type_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    """The mask of a text that is written from another one (UniLM; Dong et al. 2019, arXiv 1905.03197, §2.3).
+
+    Every position looks at the whole source. A position of the target looks also at the target up to itself.
+
+    Args:
+        token_type_ids: [batch, length], 0 in the source and 1 in the target, which follows it.
+        attention_mask: [batch, length], 1 for a real token and 0 for padding. None: no padding.
+
+    Returns:
+        Bool [batch, query, key], as `Bert.forward` takes it.
+    """
+    is_target = token_type_ids.bool()  # [batch, length]
+    written = left_to_right_mask(is_target.size(1), is_target.device)[0] & is_target[:, :, None]
+    mask = ~is_target[:, None, :] | written  # [batch, query, key]
+    return mask if attention_mask is None else mask & attention_mask.bool()[:, None, :]
+
+
 def packing_mask(cu_seqlens: Tensor) -> Tensor:
     """The mask of several sequences laid end to end in one row: each looks only at itself.
 

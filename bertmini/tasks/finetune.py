@@ -31,7 +31,8 @@ class TaskBatches(Protocol):
 class Task(Protocol):
     """What the file of a task holds; `bertmini.tasks.classify` is the simplest.
 
-    Beside these a task may have `settle(model, data)`, which chooses on the dev part, after training, what
+    Beside these a task may have `watch(model, data)`, what is measured on the dev part while training, where
+    `evaluate` takes long; `settle(model, data)`, which chooses on the dev part, after training, what
     training cannot (a threshold, say); `VARIANTS`, further classes of its models; and `loss(model, batch)`,
     as in `bertmini.training.train`, where the model gives itself none.
     """
@@ -156,7 +157,7 @@ def finetune(
     data["train"].part = processes().part  # all measure on all
 
     def evaluate_dev(model: Any) -> dict[str, float]:
-        measured = task.evaluate(model, data["dev"])
+        measured = getattr(task, "watch", task.evaluate)(model, data["dev"])
         return {name: value for name, value in measured.items() if isinstance(value, float)}
 
     history = train(
