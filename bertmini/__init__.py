@@ -18,6 +18,7 @@ _HOME = {
     "BertForPreTraining": "bertmini.model.bert",
     "BertForMaskedLM": "bertmini.model.bert",
     "BertForSequenceClassification": "bertmini.model.bert",
+    "BertForQuestionAnswering": "bertmini.model.questions",
     "BertForMultipleChoice": "bertmini.model.choice",
     "BertForTokenClassification": "bertmini.model.tagging",
     "WordPieceTokenizer": "bertmini.tokenizer",
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from bertmini.model.bert import BertForPreTraining as BertForPreTraining
     from bertmini.model.bert import BertForSequenceClassification as BertForSequenceClassification
     from bertmini.model.choice import BertForMultipleChoice as BertForMultipleChoice
+    from bertmini.model.questions import BertForQuestionAnswering as BertForQuestionAnswering
     from bertmini.model.tagging import BertForTokenClassification as BertForTokenClassification
     from bertmini.predict import Predictor as Predictor
     from bertmini.tokenizer import WordPieceTokenizer as WordPieceTokenizer

@@ -167,6 +167,13 @@ class TagTraining(FinetuneTraining):
 
 
 @dataclass(kw_only=True)
+class QaTraining(FinetuneTraining):
+    max_length: Annotated[int | None, unset("N")] = None  # type: ignore[assignment]
+    """Tokens of a window; a longer passage is read in several, each a third further on. Without it: 384, or
+    as many as the model has read before, where they are fewer."""
+
+
+@dataclass(kw_only=True)
 class DistillTraining(PretrainingTraining):
     learning_rate: Annotated[float | None, unset("X")] = None  # type: ignore[assignment]
     """The highest learning rate. Without it: 0.0005, and 0.00005 from a fine-tuned teacher."""
@@ -351,6 +358,10 @@ class Finetune:
         """What a task's own options have training minimise, in place of the task's loss."""
         return None
 
+    def settle_model(self, model: Any, tokenizer: Any, examples: list[Any]) -> Any:
+        """Change the model before training as a task's own options want it; returns its tokenizer."""
+        return tokenizer
+
     def run_task(self, name: str) -> None:
         from bertmini.tasks import TASKS, finetune, load_for_task, task_options
         from bertmini.tokenizer import WordPieceTokenizer
@@ -368,10 +379,13 @@ class Finetune:
         tokenizer = WordPieceTokenizer.from_pretrained(origin)
         begin = {"from_scratch": self.from_scratch, "seed": seed, **self.head_settings()}
         model = load_for_task(task, splits["train"], origin, **begin)
+        tokenizer = self.settle_model(model, tokenizer, splits["train"])
         max_length = min(self.training.max_length, model.config.max_position_embeddings)
         tokenizer.model_max_length = max_length
         settings = asdict(self.training)
         del settings["max_length"]
+        if hasattr(task, "rows"):
+            settings["rows"] = task.rows(splits["train"], tokenizer, max_length)
         options = task_options(task, splits, **settings)
         with run_directory(self, options, splits.items()) as run:
             how = {"max_length": max_length, "run": run, "loss": self.training_loss()}
@@ -403,6 +417,48 @@ class FinetuneRegress(Finetune):
 
 
 @dataclass(kw_only=True)
+class Seq2SeqTraining(FinetuneTraining):
+    learning_rate: Number = 5e-4
+    """The highest learning rate, reached at the end of the warm-up."""
+    epochs: Count = 10
+    """Times through the training examples."""
+
+
+@dataclass(kw_only=True)
+class FinetuneSeq2Seq(Finetune):
+    """Fine-tune a model to turn a text into another, a translation say."""
+
+    data: TaskFiles = "gazette/quillish"
+    """A task of the embedded corpus; or a folder with train, dev and test: parallel files (train.de, train.en),
+    whose endings --text-columns and --label-column name; or TSV, CSV or JSONL with source and target."""
+    vocab_size: MaybeCount = None
+    """Pieces of a new vocabulary, trained on both sides; those that the model knows keep their vectors. Without
+    it: the model's own vocabulary, and 1000 pieces for the Gazette."""
+    cased: bool = False
+    """Keep capitals and accents in a new vocabulary."""
+    num_beams: Count = 4
+    """Beginnings that are kept while a text is written; 1 takes the likeliest piece each time."""
+    length_penalty: Number = 1.0
+    """What a text's length counts; more of it gives longer texts."""
+    training: Seq2SeqTraining = field(default_factory=Seq2SeqTraining)
+
+    def settle_model(self, model: Any, tokenizer: Any, examples: list[Any]) -> Any:
+        from bertmini.tasks import seq2seq
+
+        how = seq2seq.Decoding(self.num_beams, self.length_penalty)
+        model.config = seq2seq.with_decoding(model.config, how)
+        vocab_size = self.vocab_size or (1000 if self.data.startswith("gazette/") else None)
+        if vocab_size:
+            return seq2seq.learn_vocabulary(model, tokenizer, examples, vocab_size, self.cased)
+        if self.cased:
+            raise InputError("--cased is for a new vocabulary; give its size with --vocab-size")
+        return tokenizer
+
+    def run(self) -> None:
+        self.run_task("seq2seq")
+
+
+@dataclass(kw_only=True)
 class FinetuneTag(Finetune):
     """Fine-tune a model to find the entities of a text: a tag for each word."""
 
@@ -429,6 +485,25 @@ class FinetuneTag(Finetune):
         if self.training.learning_rate is None:
             self.training.learning_rate = 1e-3 if self.features else 5e-5
         self.run_task("tag")
+
+
+@dataclass(kw_only=True)
+class FinetuneQa(Finetune):
+    """Fine-tune a model to answer questions from a passage, or to say that it has no answer."""
+
+    data: TaskFiles = "gazette/questions"
+    """A task of the embedded corpus; or a folder with train, dev and test: JSON as SQuAD's 1.1 or 2.0, or JSON
+    lines with question, context and answers."""
+    training: QaTraining = field(default_factory=QaTraining)
+
+    def run(self) -> None:
+        from bertmini.tasks.qa import WINDOW
+        from bertmini.tokenizer import WordPieceTokenizer
+
+        if self.training.max_length is None:
+            read = WordPieceTokenizer.from_pretrained(self.model or shipped()).model_max_length
+            self.training.max_length = min(WINDOW, read)
+        self.run_task("qa")
 
 
 @dataclass(kw_only=True)
@@ -841,6 +916,8 @@ COMMANDS: dict[str, Any] = {
     "finetune classify": FinetuneClassify,
     "finetune regress": FinetuneRegress,
     "finetune tag": FinetuneTag,
+    "finetune qa": FinetuneQa,
+    "finetune seq2seq": FinetuneSeq2Seq,
     "finetune vectors": FinetuneVectors,
     "finetune choice": FinetuneChoice,
     "evaluate": Evaluate,
@@ -993,7 +1070,7 @@ def parse(arguments: list[str]) -> Any:
 
 # The least that an option may be. An open interval where it has to be more than that.
 LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0}
-LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
+LEAST |= dict.fromkeys(("documents", "rows", "num_beams", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
 LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus", "processes"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
 ABOVE_0 = ("learning_rate", "minutes", "temperature", "tokens", "link")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from bertmini.model.bert import BertForMaskedLM, BertForSequenceClassification
-from bertmini.tasks import choice, classify, fill, regress, seq2seq, tag, vectors
+from bertmini.tasks import choice, classify, fill, qa, regress, seq2seq, tag, vectors
 from bertmini.tasks.finetune import Task, finetune, load_for_task, task_options
 from bertmini.tasks.sequence import classes_of
 
@@ -11,6 +11,7 @@ TASKS: dict[str, Task] = {
     "classify": classify,
     "regress": regress,
     "tag": tag,
+    "qa": qa,
     "choice": choice,
     "seq2seq": seq2seq,
     "vectors": vectors,
@@ -39,6 +40,7 @@ __all__ = [
     "fill",
     "finetune",
     "load_for_task",
+    "qa",
     "regress",
     "seq2seq",
     "tag",

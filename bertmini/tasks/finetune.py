@@ -33,7 +33,8 @@ class Task(Protocol):
 
     Beside these a task may have `watch(model, data)`, what is measured on the dev part while training, where
     `evaluate` takes long; `settle(model, data)`, which chooses on the dev part, after training, what
-    training cannot (a threshold, say); `VARIANTS`, further classes of its models; and `loss(model, batch)`,
+    training cannot (a threshold, say); `rows(examples, tokenizer, max_length)`, how many rows in training the
+    examples make, where it is not one each; `VARIANTS`, further classes of its models; and `loss(model, batch)`,
     as in `bertmini.training.train`, where the model gives itself none.
     """
 
@@ -105,17 +106,20 @@ def load_for_task(
     return model
 
 
-def task_options(task: Task, splits: Splits, epochs: int, **settings: Any) -> Options:
+def task_options(
+    task: Task, splits: Splits, epochs: int, rows: int | None = None, **settings: Any
+) -> Options:
     """The options for so many epochs, keeping the weights that do best on the dev part.
 
     Args:
         task: a member of `bertmini.tasks.TASKS`.
         splits: examples by part.
         epochs: times through the training examples.
+        rows: of the train part, where an example makes several; None: one each.
         settings: fields of `Options`.
     """
     batch_size, accumulation = settings.get("batch_size", 32), settings.get("accumulation", 1)
-    steps = math.ceil(len(splits["train"]) / (batch_size * accumulation))
+    steps = math.ceil((rows or len(splits["train"])) / (batch_size * accumulation))
     if "dev" not in splits:
         settings["patience"] = None
     on_dev = {"metric": task.METRIC, "evaluate_every": steps} if "dev" in splits else {}

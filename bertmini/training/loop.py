@@ -24,13 +24,15 @@ from bertmini.errors import InputError
 from bertmini.machine import best_device, matrix_peak, matrix_peaks, memory_mb
 from bertmini.model.encoder import Encoder
 from bertmini.training.board import Board
+from bertmini.training.ema import move_average
 from bertmini.training.optimizer import adamw
 from bertmini.training.options import History, Options, Progress
 from bertmini.training.processes import ALONE, Processes, processes, whole_tensor
 from bertmini.training.run import Run, load_tensors, tensors_of
-from bertmini.training.schedule import linear_schedule
+from bertmini.training.schedule import SCHEDULES
 
 Batch = dict[str, Tensor]
+TARGETS = {"nsp": "next_sentence_label", "span": "start_positions"}  # of losses whose targets are no labels
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 logger = logging.getLogger("bertmini")
 
@@ -70,10 +72,12 @@ def train(
     torch.manual_seed(options.seed + 1_000_003 * together.rank)  # each process drops other features
     options = settle(model, batch_at, options, run=run, loss=loss)
     device, steps = next(model.parameters()).device, options.steps or 0
+    average = together.share(copy.deepcopy(model)).eval() if options.ema else None
     trained, batch_at = prepare(model, options, together), feed(batch_at, device)
+    measured = trained if average is None else average
     optimizer = adamw(trained, options.learning_rate, options.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    at, best = run.restore(trained, optimizer, scaler) if run else (Progress(), None)
+    at, best = run.restore(trained, optimizer, scaler, average) if run else (Progress(), None)
     step = together.step(trained, loss)
     peak = matrix_peak(DTYPES[options.precision], device) if run else None
     history = History(run.lines() if run else [], at)
@@ -102,18 +106,20 @@ def train(
             if not math.isfinite(losses["loss"] + (0.0 if scaler.is_enabled() else norm)):
                 raise InputError(lost(at.step, losses, norm, run))
             at.step += 1
+            if average is not None:
+                move_average(average, trained, options.ema, at.step)
             tokens, flops = together.sum(work_of(batches, trained))
             at.add(losses, int(tokens), flops / together.number, time.perf_counter() - started)
             last = at.step == steps
 
             metrics = None
             if evaluate and (last or (options.evaluate_every and at.step % options.evaluate_every == 0)):
-                trained.eval()
-                with torch.no_grad(), autocast(device, options), together.whole(trained):
-                    metrics = together.agree(evaluate(trained))
+                measured.eval()
+                with torch.no_grad(), autocast(device, options), together.whole(measured):
+                    metrics = together.agree(evaluate(measured))
                 trained.train()
                 if options.metric and at.improved(options.metric, metrics):
-                    best = {name: tensor.clone() for name, tensor in tensors_of(trained).items()}
+                    best = {name: tensor.clone() for name, tensor in tensors_of(measured).items()}
                 last = last or at.stale == options.patience
             if last or at.step % options.log_every == 0:
                 line = at.take(peak) | {"learning_rate": learning_rate, "gradient_norm": norm}
@@ -123,10 +129,10 @@ def train(
             if metrics:
                 record({"step": at.step, "dev": metrics})
             if run and (last or at.step % options.checkpoint_every == 0):
-                run.save(trained, optimizer, scaler, at, best, options.keep)
+                run.save(trained, optimizer, scaler, at, best, options.keep, average)
             bar.update()
-    if best or trained is not model:
-        load_tensors(model, best or tensors_of(trained), "the trained weights")
+    if best or measured is not model:
+        load_tensors(model, best or tensors_of(measured), "the trained weights")
     model.eval()
     return history
 
@@ -252,7 +258,7 @@ def shares_of(losses: Iterable[str], batches: list[Batch], together: Processes) 
 
 def count_targets(name: str, batch: Batch) -> int:
     """The number of targets that the mean loss `name` is over."""
-    labels = batch.get("next_sentence_label" if name == "nsp" else "labels")
+    labels = batch.get(TARGETS.get(name, "labels"))
     if labels is not None and name == "contrastive_loss":  # sentence vectors: pairs that belong together
         return int((labels == 1).sum())
     targets = len(batch["input_ids"]) if labels is None else int((labels != -100).sum())
@@ -273,7 +279,8 @@ def count_tokens(batch: Batch) -> int:
 def set_learning_rate(optimizer: torch.optim.Optimizer, options: Options, step: int) -> float:
     """Sets and returns the learning rate of an update; `step` counts from 0."""
     steps = options.steps or 1
-    learning_rate = options.learning_rate * linear_schedule(step, steps, round(options.warmup_share * steps))
+    factor = SCHEDULES[options.schedule](step, steps, round(options.warmup_share * steps))
+    learning_rate = options.learning_rate * factor
     for group in optimizer.param_groups:
         group["lr"] = learning_rate
     return learning_rate
