@@ -429,11 +429,11 @@ class FinetuneSeq2Seq(Finetune):
     """Fine-tune a model to turn a text into another, a translation say."""
 
     data: TaskFiles = "gazette/quillish"
-    """A task of the embedded corpus; or a folder with train, dev and test: parallel files (train.de, train.en),
-    whose endings --text-columns and --label-column name; or TSV, CSV or JSONL with source and target."""
+    """A task of the embedded corpus; or a folder with train, dev and test: parallel files (train.de and
+    train.en), whose endings --text-columns and --label-column name; or TSV, CSV or JSONL with such columns."""
     vocab_size: MaybeCount = None
-    """Pieces of a new vocabulary, trained on both sides; those that the model knows keep their vectors. Without
-    it: the model's own vocabulary, and 1000 pieces for the Gazette."""
+    """Pieces of a new vocabulary, trained on both sides; those that the model knows keep their vectors.
+    Without it: the model's own vocabulary, and 1000 pieces for the Gazette."""
     cased: bool = False
     """Keep capitals and accents in a new vocabulary."""
     num_beams: Count = 4
@@ -1069,8 +1069,8 @@ def parse(arguments: list[str]) -> Any:
 
 
 # The least that an option may be. An open interval where it has to be more than that.
-LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0}
-LEAST |= dict.fromkeys(("documents", "rows", "num_beams", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
+LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0, "length_penalty": 0, "num_beams": 1}
+LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
 LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus", "processes"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
 ABOVE_0 = ("learning_rate", "minutes", "temperature", "tokens", "link")

@@ -88,8 +88,9 @@ class BertForSequenceToSequence(PretrainedModel):
         """
         hidden_states = self.bert.embeddings(input_ids, token_type_ids, position_ids)
         mask, with_new = padding_mask(attention_mask), []
-        for number, layer in enumerate(self.bert.encoder.layers):
-            attention: Any = layer.attention
+        layers: Any = self.bert.encoder.layers
+        for number, layer in enumerate(layers):
+            attention = layer.attention
             q, k, v = (
                 attention.split_heads(project(hidden_states))
                 for project in (attention.query, attention.key, attention.value)

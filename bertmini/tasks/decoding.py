@@ -68,9 +68,9 @@ def beam_search(
 ) -> list[Written]:
     """Write a target for each source of a batch.
 
-    At each step every beginning is continued by every piece. What ends among the best `num_beams` of all these
-    is found, and the best that go on are the next beginnings. A source is done when as many ends as beams were
-    found; or at its limit, where a text without an end counts if no other was found.
+    At each step every beginning is continued by every piece. What ends among the best `num_beams` of all
+    these is found, and the best that go on are the next beginnings. A source is done when as many ends as
+    beams were found; or at its limit, where a text without an end counts if no other was found.
 
     Args:
         model: in evaluation mode.
