@@ -39,7 +39,6 @@ FORMATS = (".conll", ".txt", ".tsv", ".bio", ".iob", ".jsonl")
 WORDS, TAGS = ("tokens", "words"), ("tags", "ner_tags", "labels")  # what columns are called
 DOCUMENT = "-DOCSTART-"
 _TAG = re.compile(r"([BIESLU])-(.+)")
-_BLANKS = re.compile("[ \t]+")
 
 
 def entities_of(tags: Sequence[str]) -> list[Entity]:
@@ -155,14 +154,14 @@ def _column_rows(
     lines: list[tuple[str, str]], columns: tuple[str | None, str | None], strict: bool
 ) -> Iterator[Row]:
     cells = [(where, _cells(line)) for where, line in lines]
-    widths = Counter(len(row) for _, row in cells if row and row[0] != DOCUMENT)
-    width = max(widths, key=lambda each: (widths[each], each), default=0)
+    filled = [(where, row) for where, row in cells if row]
+    widths = Counter(len(row) for _, row in filled)
+    width = max(widths, key=lambda each: (widths[each], each), default=2)
     if width == 1:
-        where = next(where for where, row in cells if row)
+        where, _ = filled[0]
         raise InputError(f"{where}: one column; expected a word and its tag, with a tab or spaces between")
     word, tag = (_number(column, width, default) for column, default in zip(columns, (1, width), strict=True))
-    odd = [(where, row) for where, row in cells if row and len(row) != width and row[0] != DOCUMENT]
-    if odd:
+    if odd := [(where, row) for where, row in filled if len(row) != width]:
         where, row = odd[0]
         found = f"{where}: {len(row)} column{'s' * (len(row) > 1)}; expected {width}"
         if strict:
@@ -170,19 +169,19 @@ def _column_rows(
         warnings.warn(f"{found}; {len(odd)} such line{'s' * (len(odd) > 1)} left out", stacklevel=5)
     sentence: Row = [], [], []
     for where, row in [*cells, ("", [])]:
-        if len(row) == width and row[0] != DOCUMENT:
+        if len(row) == width:
             for part, value in zip(sentence, (where, row[word], row[tag]), strict=True):
                 part.append(value)
-        elif sentence[0] and (not row or row[0] == DOCUMENT):
+        elif sentence[0] and not row:
             yield sentence
             sentence = [], [], []
 
 
 def _cells(line: str) -> list[str]:
-    """The columns of a line, by tabs where it has one, else by spaces; none of a blank line."""
-    if not line.strip():
+    """The columns of a line, by tabs where it has one, else by spaces; none where a sentence ends."""
+    if not line.strip() or line.startswith(DOCUMENT):
         return []
-    return [cell.strip() for cell in line.split("\t")] if "\t" in line else _BLANKS.split(line.strip(" "))
+    return [cell.strip() for cell in line.split("\t")] if "\t" in line else line.strip(" ").split()
 
 
 def _number(column: str | None, width: int, default: int) -> int:
