@@ -19,7 +19,7 @@ from bertmini.errors import InputError
 
 # name -> function that returns a list of (args, kwargs) to compare on; a class gets its constructor's first.
 _samples: dict[str, Callable[[], list[tuple[tuple, dict]]]] = {}
-_replaced: list[tuple[Any, str, Any]] = []  # (module, attribute, the package's own object)
+_replaced: list[tuple[dict, Any, Any]] = []  # (names of a module or a table, key, the package's own object)
 
 ROUNDING = 1e-5
 
@@ -52,8 +52,8 @@ def use(mine: Any, in_place_of: str | None = None) -> None:
     """
     if mine is None:
         while _replaced:
-            module, attribute, original = _replaced.pop()
-            setattr(module, attribute, original)
+            names, key, original = _replaced.pop()
+            names[key] = original
         return
     name = in_place_of or mine.__name__.removeprefix("My").removeprefix("my_")
     original, places = _find(name)
@@ -62,14 +62,14 @@ def use(mine: Any, in_place_of: str | None = None) -> None:
     except NotAttempted:
         print(f"{name} stays the package's: yours is not attempted yet")
         return
-    for module, attribute in places:
-        _replaced.append((module, attribute, getattr(module, attribute)))
-        setattr(module, attribute, mine)
+    for names, key in places:
+        _replaced.append((names, key, names[key]))
+        names[key] = mine
     print(f"{name} is now your {mine.__name__}: {verdict}")
 
 
-def _find(name: str) -> tuple[Any, list[tuple[Any, str]]]:
-    """The package's own object of that name, and every (module, attribute) that now stands for it."""
+def _find(name: str) -> tuple[Any, list[tuple[dict, Any]]]:
+    """The package's own object of that name, and every place that now holds it: (names, key)."""
     current = _current(name)
     if current is None:
         for part in ("tokenizer", "model", "data", "training"):  # perhaps nobody has imported its module yet
@@ -79,10 +79,12 @@ def _find(name: str) -> tuple[Any, list[tuple[Any, str]]]:
         current = _current(name)
     if current is None:
         raise InputError(f"bertmini has no class or function {name!r}: give its name with in_place_of=")
+    modules = [vars(module) for module in _modules()]
+    tables = {id(value): value for names in modules for value in names.values() if type(value) is dict}
     places = [
-        (module, attribute)
-        for module in _modules()
-        for attribute, value in list(vars(module).items())
+        (names, key)
+        for names in [*modules, *tables.values()]  # a table of variants, as SCHEDULES, holds functions too
+        for key, value in list(names.items())
         if value is current
     ]
     first = next((item for item in _replaced if item[1] == name), None)
@@ -108,7 +110,7 @@ def _modules() -> list[Any]:
 
 
 def _is_ours(candidate: Any, module: Any, name: str) -> bool:
-    replaced_here = any(item[0] is module and item[1] == name for item in _replaced)
+    replaced_here = any(item[0] is vars(module) and item[1] == name for item in _replaced)
     return replaced_here or candidate.__module__.split(".")[0] == "bertmini"
 
 

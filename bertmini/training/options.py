@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bertmini.errors import InputError
+from bertmini.training.schedule import SCHEDULES
 
 MEASURED = ("seconds", "tokens_per_second", "utilisation", "memory_mb")  # in a line of the log, by the clock
 
@@ -21,8 +22,10 @@ class Options:
     ramp_share: float = 0.0  # share of the steps in which an update's batches rise from 1 to `accumulation`
     learning_rate: float = 1e-4  # the highest one, at the end of the warm-up
     warmup_share: float = 0.1  # share of the steps in which the learning rate rises
+    schedule: str = "linear"  # how it changes, one of SCHEDULES
     weight_decay: float = 0.01  # of matrices; LayerNorm and biases have none
     max_grad_norm: float = 1.0  # longer gradients are cut to this length
+    ema: float = 0.0  # decay of the moving average of weights that is measured and kept; 0: the last weights
     precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"  # of the matrix products
     checkpointing: bool = False  # compute layers again in the backward pass rather than keep what they hold
     compile: bool = False  # let torch.compile fuse the model's operations
@@ -41,9 +44,13 @@ class Options:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise InputError(f"training: {name} is {value}; it must be greater than 0")
-        for name in ("warmup_share", "ramp_share"):
+        for name in ("warmup_share", "ramp_share", "ema"):
             if not 0 <= (share := getattr(self, name)) < 1:
                 raise InputError(f"training: {name} is {share}; it must be in [0, 1)")
+        if self.schedule not in SCHEDULES:
+            raise InputError(
+                f"training: schedule is {self.schedule!r}; expected one of {', '.join(SCHEDULES)}"
+            )
         if self.patience and not self.metric:
             raise InputError("training: patience needs the name of a metric to watch; give metric")
 

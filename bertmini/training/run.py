@@ -193,11 +193,13 @@ class Run:
         progress: Progress,
         best: dict[str, Tensor] | None = None,
         keep: int = 2,
+        average: nn.Module | None = None,
     ) -> None:
         """Writes checkpoints/step-N/ and removes all but the last `keep`.
 
         Args:
             best: dict of tensors, the best weights so far.
+            average: the model with averaged weights.
 
         Raises:
             InputError: the disk is full, say; the checkpoints before are intact.
@@ -206,7 +208,9 @@ class Run:
             "model.safetensors": tensors_of(model),
             "optimizer.safetensors": _optimizer_tensors(model, optimizer),
             "rng.safetensors": _random_states(self.processes),
-        } | ({"best.safetensors": best} if best else {})
+        }
+        files |= {"best.safetensors": best} if best else {}
+        files |= {} if average is None else {"average.safetensors": tensors_of(average)}
         if not self.processes.is_main:
             return
         temporary = self.checkpoints / f".step-{progress.step}.tmp"
@@ -233,9 +237,13 @@ class Run:
             shutil.rmtree(path, ignore_errors=True)
 
     def restore(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scaler: torch.amp.GradScaler,
+        average: nn.Module | None = None,
     ) -> tuple[Progress, dict[str, Tensor] | None]:
-        """Puts the last sound checkpoint into the model, the optimiser and the random generators.
+        """Puts the last sound checkpoint into model, average, optimiser and random generators.
 
         log.jsonl is cut to that checkpoint's step, so that no line will stand twice.
 
@@ -262,6 +270,8 @@ class Run:
             if self.log_file.stat().st_size < state["log_bytes"]:
                 raise InputError(f"{self.log_file}: shorter than when {path.name} was saved; put it back")
             load_tensors(model, files["model.safetensors"], path / "model.safetensors")
+            if average is not None:
+                load_tensors(average, files["average.safetensors"], path / "average.safetensors")
             _load_optimizer(model, optimizer, files["optimizer.safetensors"])
             _set_random_states(files["rng.safetensors"], self.processes.rank)
             scaler.load_state_dict(state["scaler"])

@@ -20,6 +20,8 @@ _HOME = {
     "boxes": "bertmini.viz.shapes",
     "token_boxes": "bertmini.viz.tokens",
     "loss_curve": "bertmini.viz.curves",
+    "range_curve": "bertmini.viz.curves",
+    "schedule_curves": "bertmini.viz.curves",
     "confusion_matrix": "bertmini.viz.confusion",
     "stacked_bars": "bertmini.viz.budget",
     "roofline": "bertmini.viz.budget",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,82 @@ def loss_curve(
     if title:
         axis.set_title(title)
     picture.alt = f"{title or 'Loss over steps'}: {'; '.join(parts)}."
+    return picture
+
+
+def range_curve(
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: Sequence[float],
+    marks: Mapping[str, float],
+    title: str | None = None,
+) -> Picture:
+    """A learning-rate range test: the loss over the rate, with the rates that it suggests.
+
+    Args:
+        rates: rising.
+        losses: the loss at each, as dots.
+        smoothed: the same without the noise, as a line.
+        marks: rates by name, each a vertical line.
+        title: above the picture.
+    Returns:
+        The picture, the rates on a logarithmic axis.
+    """
+    picture = Picture(6.4, 3.4)
+    axis = picture.axis
+    axis.plot(rates, losses, ".", color=INK, markersize=3, label="each batch")
+    axis.plot(rates, smoothed, color=COLOURS[0], label="smoothed")
+    for number, (name, rate) in enumerate(marks.items(), start=1):
+        colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
+        axis.axvline(rate, color=colour, linestyle=dash, label=f"{name}: {rate:.1e}")
+    axis.set_xscale("log")
+    # Where the loss has blown up it would press all else flat.
+    low, high = min(smoothed), max(smoothed[: max(1, len(smoothed) // 2)])
+    axis.set_ylim(low - 0.3 * (high - low), high + 1.2 * (high - low))
+    axis.set_xlabel("learning rate")
+    axis.set_ylabel("loss (nats)")
+    axis.grid(axis="y")
+    axis.legend(fontsize=9, loc="upper left")
+    if title:
+        axis.set_title(title)
+    told = [f"{name} at {rate:.1e}" for name, rate in marks.items()]
+    picture.alt = (
+        f"{title or 'Loss over the learning rate'}: {smoothed[0]:.2f} at {rates[0]:.0e}, lowest "
+        f"{low:.2f}, {smoothed[-1]:.2f} at {rates[-1]:.0e}; {', '.join(told)}."
+    )
+    return picture
+
+
+def schedule_curves(curves: Mapping[str, Sequence[float]], title: str | None = None) -> Picture:
+    """Learning-rate schedules side by side, three in a row.
+
+    Args:
+        curves: for each its factor at every step.
+        title: above the picture.
+    Returns:
+        The picture.
+    """
+    rows = -(-len(curves) // 3)
+    picture = Picture(6.4, 1.6 * rows, rows, 3)
+    for axis in picture.axes.flat:
+        axis.set_visible(False)
+    for axis, (name, factors) in zip(picture.axes.flat, curves.items(), strict=False):
+        axis.set_visible(True)
+        axis.plot(factors, color=COLOURS[0])
+        axis.set_title(name, fontsize=10)
+        axis.set_ylim(0, 1.08)
+        axis.tick_params(labelsize=8)
+        axis.grid(axis="y")
+    picture.figure.supxlabel("step", color=INK, fontsize=9)
+    picture.figure.supylabel("factor of the learning rate", color=INK, fontsize=9)
+    if title:
+        picture.figure.suptitle(title, color=INK)
+    told = [
+        f"{name} from {factors[0]:.2g} over {max(factors):.2g} at step {list(factors).index(max(factors))} "
+        f"to {factors[-1]:.2g}"
+        for name, factors in curves.items()
+    ]
+    picture.alt = f"{title or 'Learning-rate schedules'}: {'; '.join(told)}."
     return picture
 
 
