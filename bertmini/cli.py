@@ -28,7 +28,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from bertmini.errors import InputError
-from bertmini.files import new_directory
+from bertmini.files import new_directory, write_json
 from bertmini.hub import shipped
 from bertmini.machine import keep_freed_memory
 
@@ -54,6 +54,7 @@ MaybeNumber = Annotated[float | None, unset("X")]
 MaybeName = Annotated[str | None, unset("NAME")]
 Texts = Annotated[tuple[str, ...], unset("TEXT")]
 Precision = Literal["auto", "bf16", "fp16", "float32"]
+ScheduleName = Literal["linear", "cosine", "one-cycle", "step", "exponential", "constant"]
 TagFeatures = Literal[
     "embeddings", "second-to-last", "last", "sum-last-four", "concat-last-four", "sum-all"
 ]
@@ -110,9 +111,13 @@ class Training:
     learning_rate: Number = 5e-4
     """The highest learning rate, reached at the end of the warm-up."""
     warmup_share: Number = 0.1
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps in which the learning rate rises; one-cycle usually takes 0.3."""
+    schedule: ScheduleName = "linear"
+    """How the learning rate changes after its rise."""
     weight_decay: Number = 0.01
     """Weight decay of matrices."""
+    ema: Number = 0.0
+    """Decay of a moving average of the weights, 0.999 say, measured and saved in their place; 0: none."""
     precision: Precision = "auto"
     """Number format of the matrix products; auto is the fastest that is safe here."""
     checkpointing: bool = False
@@ -255,13 +260,17 @@ class Pretrain:
 
     data: Corpus = ("gazette",)
     """The embedded corpus; or text files and folders; or what bertmini prepare made of them; or a data set of
-    the hub with a column named text."""
+    the hub with a column named text; or task:gazette/NAME, task:DIR, the train texts of a task, no labels."""
     out: Directory
     """The run directory; made new."""
     preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "mini"
     """The model's size, layers x width: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024; not used with --init."""
     objective: Literal["mlm+nsp", "mlm"] = "mlm+nsp"
     """Masked pieces and next sentences, or masked pieces alone."""
+    masking: Literal["token", "whole-word", "ngram", "entity"] = "token"
+    """What is masked together: nothing, the pieces of a word, one to three words, the words of a name."""
+    names: Annotated[str | None, unset("FILE")] = None
+    """Names for --masking entity, one a line. Without it: those of the Gazette."""
     tokenizer: MaybeDirectory = None
     """The tokenizer. Without it: that of --init, or a new one, trained on the corpus."""
     vocab_size: MaybeCount = None
@@ -292,7 +301,8 @@ class Pretrain:
         tokenizer = self.get_tokenizer(documents)
         tokenizer.model_max_length = self.training.max_length or (256 if self.is_gazette else 128)
         settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, self.objective)
-        batches = pretrain.training_data(documents, *settings, seed=self.training.seed)
+        units = pretrain.masking_units(self.masking, tokenizer, self.names)
+        batches = pretrain.training_data(documents, *settings, seed=self.training.seed, units=units)
         evaluate = held_out and pretrain.held_out_metrics(held_out, *settings, gazette=self.is_gazette)
         model = self.get_model(tokenizer)
         with run_directory(self, options, [documents, held_out], tokenizer) as run:
@@ -363,7 +373,7 @@ class Finetune:
         return tokenizer
 
     def run_task(self, name: str) -> None:
-        from bertmini.tasks import TASKS, finetune, load_for_task, task_options
+        from bertmini.tasks import TASKS, load_for_task, task_options
         from bertmini.tokenizer import WordPieceTokenizer
 
         if not self.resume:
@@ -387,6 +397,14 @@ class Finetune:
         if hasattr(task, "rows"):
             settings["rows"] = task.rows(splits["train"], tokenizer, max_length)
         options = task_options(task, splits, **settings)
+        self.learn(task, splits, model, tokenizer, options, max_length)
+
+    def learn(
+        self, task: Any, splits: Any, model: Any, tokenizer: Any, options: Options, max_length: int
+    ) -> None:
+        """What is done with a model that is ready for its task."""
+        from bertmini.tasks import finetune
+
         with run_directory(self, options, splits.items()) as run:
             how = {"max_length": max_length, "run": run, "loss": self.training_loss()}
             _, metrics = finetune(task, splits, model, tokenizer, options, **how)
@@ -430,7 +448,7 @@ class FinetuneSeq2Seq(Finetune):
 
     data: TaskFiles = "gazette/quillish"
     """A task of the embedded corpus; or a folder with train, dev and test: parallel files (train.de and
-    train.en), whose endings --text-columns and --label-column name; or TSV, CSV or JSONL with such columns."""
+    train.en), whose endings --text-columns and --label-column name; or TSV, CSV, JSONL with such columns."""
     vocab_size: MaybeCount = None
     """Pieces of a new vocabulary, trained on both sides; those that the model knows keep their vectors.
     Without it: the model's own vocabulary, and 1000 pieces for the Gazette."""
@@ -536,6 +554,55 @@ class FinetuneChoice(Finetune):
 
     def run(self) -> None:
         self.run_task("choice")
+
+
+@dataclass(kw_only=True)
+class FindLearningRate:
+    """Find a learning rate for a task: a minute of training while it rises, and a picture of the losses.
+
+    Takes what bertmini finetune takes for the task. Options of a whole training (--epochs, --patience,
+    --learning-rate, --warmup-share, --schedule, --ramp-share, --ema, --resume) play no part.
+    """
+
+    rates: Count = 100
+    """Learning rates to try, an update with each."""
+    lowest: Number = 1e-7
+    """The first of them."""
+    highest: Number = 1.0
+    """The last of them; the test ends before where the loss blows up."""
+
+    def learn(
+        self: Any, task: Any, splits: Any, model: Any, tokenizer: Any, options: Options, max_length: int
+    ) -> None:
+        from bertmini.training.lr_find import find_learning_rate
+        from bertmini.viz import range_curve
+
+        settings = (tokenizer, model.config, options.batch_size, max_length, options.seed)
+        batch_at = task.data(splits["train"], *settings).batch
+        options = replace(options, steps=self.rates)
+        limits = {"lowest": self.lowest, "highest": self.highest}
+        found = find_learning_rate(model, batch_at, options, **limits, loss=self.training_loss())
+        if not found.fell:
+            warnings.warn(
+                f"{self.data}: the loss fell clearly at no rate up to {found.rates[-1]:.1e}; do not trust what "
+                "is suggested, take more --rates or a larger --batch-size",
+                stacklevel=2,
+            )
+        curves = (found.rates, found.losses, found.smoothed.tolist())
+        picture = range_curve(*curves, found.suggestions, title=f"{task.NAME}: {self.data}")
+        with new_directory(self.out) as directory:
+            record = {"suggestions": found.suggestions, "rates": found.rates, "losses": found.losses}
+            write_json(directory / "lr_find.json", record)
+            (directory / "lr_find.png").write_bytes(picture.png())
+        for name, rate in found.suggestions.items():
+            print(f"{name:16} {rate:.1e}")
+        print(self.out)
+
+
+def finder(command: Any) -> Any:
+    """The search for a learning rate with the options of a command that fine-tunes."""
+    names = {"__doc__": FindLearningRate.__doc__}
+    return dataclass(kw_only=True)(type(f"Find{command.__name__}", (FindLearningRate, command), names))
 
 
 @dataclass(kw_only=True)
@@ -929,6 +996,11 @@ COMMANDS: dict[str, Any] = {
     "gazette export": GazetteExport,
     "cost": Cost,
 }
+COMMANDS |= {
+    name.replace("finetune", "lr-find"): finder(command)
+    for name, command in COMMANDS.items()
+    if name.startswith("finetune ")
+}
 
 
 def lines_of_files(names: tuple[str, ...]) -> Iterator[str]:
@@ -1073,8 +1145,9 @@ LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0, "length_penalty": 0, "num_
 LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
 LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus", "processes"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
-ABOVE_0 = ("learning_rate", "minutes", "temperature", "tokens", "link")
-BELOW_1 = ("dropout", "warmup_share", "short_share", "ramp_share")
+LEAST["rates"] = 10
+ABOVE_0 = ("learning_rate", "lowest", "highest", "minutes", "temperature", "tokens", "link")
+BELOW_1 = ("ema", "dropout", "warmup_share", "short_share", "ramp_share")
 
 
 def check_numbers(command: Any) -> None:
