@@ -46,9 +46,9 @@ def read_choices(
 
     Args:
         data: a folder with train, dev (val, validation) and test, or one such file, in a form of `FORMATS`:
-            CSV or TSV with SWAG's columns (sent1, sent2, ending0, ending1, …, label) or without a header as
-            ARC's (question, options, letter), and JSON lines {"text", "options", "label"} with a label from 0;
-            gazette/NAME; or hf:NAME (hf:NAME:CONFIGURATION). Empty cells are options that are not there.
+            CSV or TSV with SWAG's columns (sent1, sent2, ending0, ending1, …, label), or without a header, as
+            ARC's (question, options, letter); JSON lines {"text", "options", "label"}, the label from 0.
+            Or gazette/NAME; or hf:NAME (hf:NAME:CONFIGURATION). An empty cell is an option less.
         encoding: as in `read_files`.
         strict: refuse what is otherwise left out with a warning that counts it, rows without two options or
             without the right one, and files that are not UTF-8.
@@ -110,8 +110,8 @@ def form_of(where: str, row: Mapping[str, Any]) -> Form:
     if all(name.isdecimal() for name in columns) and len(columns) >= 4:
         return Form(columns[0], tuple(columns[1:-1]), columns[-1], base=1)
     raise InputError(
-        f"{where}: columns are {', '.join(columns)}; expected SWAG's sent1, sent2, ending0, ending1, …, label; "
-        "or text, options, label; or ARC's question, options and letter without a header"
+        f"{where}: columns are {', '.join(columns)}; expected those of SWAG (sent1, sent2, ending0, ending1, "
+        "…, label); text, options, label; or no header, a question, its options and a letter"
     )
 
 
@@ -170,6 +170,8 @@ def _file_rows(path: Path, encoding: str | None, strict: bool) -> Iterator[tuple
     paths = files_of_parts(path, FORMATS)
     texts = read_files(paths.values(), encoding=encoding, strict=strict)
     for split, (file, text) in zip(paths, texts, strict=True):
+        if file.suffix not in FORMATS:
+            raise InputError(f"{file}: unknown kind of file; expected {', '.join(FORMATS)}")
         yield split, list(_json_rows(file, text) if file.suffix == ".jsonl" else _cell_rows(file, text))
 
 

@@ -58,7 +58,7 @@ def read_task(
     Args:
         data: a folder with train, dev (val, validation) and test as .tsv, .csv, .jsonl or .txt (`text;label`,
             or TREC's `COARSE:fine text`); one such file; gazette/NAME; or hf:NAME (hf:NAME:CONFIGURATION).
-        task: "classify", labels are str; "regress", labels are float.
+        task: "classify", labels are str; "regress", labels are float; "texts", labels do not count.
         text_columns, label_column: one or two, and one. Numbers (from 1) where a file has no header.
         encoding, strict: as in `read_files`.
 
@@ -161,6 +161,8 @@ def read_table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
         except csv.Error as error:
             raise InputError(f"{path}:{reader.line_num}: not {path.suffix[1:].upper()} ({error})") from None
         header = cells.pop(0)[1] if has_header else [str(i + 1) for i in range(len(cells[0][1]))]
+        if double := [name for name in header if name and header.count(name) > 1]:
+            raise InputError(f"{path}:1: the column {double[0]} stands there twice; give each its own name")
         if not cells:
             raise InputError(f"{path}:1: a header without rows; expected examples below it")
         for where, values in cells:
@@ -223,7 +225,7 @@ def _example(
         raise InputError(f"{where}: no {', '.join(sorted(missing))}; found {', '.join(row)}")
     text, pair = (*(row[column] for column in columns), None)[:2]
     label = row[label_column]
-    if task == "classify":
+    if task != "regress":
         return Example(str(text), pair, label)
     try:
         score = float(label)

@@ -157,7 +157,7 @@ def as_choice(question: Choice | dict[str, Any]) -> Choice:
         return question
     if isinstance(question, dict) and set(question) <= {"text", "options", "label"}:
         text, options = question.get("text"), question.get("options")
-        if isinstance(text, str) and isinstance(options, list) and len(options) >= 2:
-            if all(isinstance(option, str) for option in options):
-                return Choice(text, tuple(options))
+        are_texts = isinstance(options, list) and all(isinstance(option, str) for option in options)
+        if isinstance(text, str) and are_texts and len(options) >= 2:
+            return Choice(text, tuple(options))
     raise InputError(f'{str(question)[:60]!r} is no question; expected {{"text": …, "options": […, …]}}')
