@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,26 @@ def columns(examples: Sequence[Any]) -> Files:
     return {".conll": "\n".join(blocks)}
 
 
+def squad(questions: Sequence[Any]) -> Files:
+    """The JSON of SQuAD 2.0: passages with their questions; impossible ones have no answer."""
+    paragraphs: dict[str, list[dict[str, Any]]] = {}
+    for question in questions:
+        answers = [{"text": answer.text, "answer_start": answer.start} for answer in question.answers]
+        asked = {"id": question.id, "question": question.question, "answers": answers}
+        paragraphs.setdefault(question.context, []).append(asked | {"is_impossible": not answers})
+    title = "The Port Quill Gazette"
+    data = [{"title": title, "paragraphs": [{"context": c, "qas": qas} for c, qas in paragraphs.items()]}]
+    return {".json": json.dumps({"version": "v2.0", "data": data}, ensure_ascii=False, indent=1) + "\n"}
+
+
 def corpus(documents: Sequence[Any]) -> Files:
     """A sentence a line, a blank line between documents."""
     return {".txt": "\n".join(lines(document.sentences) for document in documents)}
 
 
 FORMATS: dict[str, Callable[[Sequence[Any]], Files]] = {
-    "emotion": text_label, "similarity": scored_pairs, "entities": columns, "corpus": corpus,
+    "emotion": text_label, "similarity": scored_pairs, "entities": columns, "questions": squad,
+    "corpus": corpus,
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from bertmini.gazette.world import Choice, Sentence, Slot, Story, World, words_o
 
 GAZETTE_VERSION = "1"                                 # part of every seed: a new version is a new corpus
 SPLITS = ("train", "dev", "test")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,14 @@ class Dice:
     def pick(self, bounds: Sequence[int]) -> int:
         """An index, with the probabilities that the running sums say."""
         return bisect_right(bounds, self.roll(bounds[-1]))
+
+    def shuffled(self, items: Sequence[T]) -> list[T]:
+        """The items in another order (Fisher and Yates 1938)."""
+        order = list(items)
+        for last in range(len(order) - 1, 0, -1):
+            chosen = self.roll(last + 1)
+            order[last], order[chosen] = order[chosen], order[last]
+        return order
 
 
 class Gazette:

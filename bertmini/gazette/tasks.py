@@ -26,6 +26,7 @@ from bertmini.errors import InputError
 from bertmini.gazette.entities import entities
 from bertmini.gazette.exact import Reading, merge
 from bertmini.gazette.gazette import SPLITS, Dice, Document, Gazette
+from bertmini.gazette.questions import questions
 from bertmini.gazette.world import words_of
 
 SIZES = {"train": 4000, "dev": 1000, "test": 1000}
@@ -85,7 +86,7 @@ def change(gazette: Gazette, dice: Dice, plan: dict[str, int], part: str) -> Non
 
 # Each gives the first n examples of a split; example i is the same whatever n is.
 TASKS: dict[str, Callable[[Gazette, str, int], list[Any]]] = {
-    "emotion": emotion, "similarity": similarity, "entities": entities,
+    "emotion": emotion, "similarity": similarity, "entities": entities, "questions": questions,
 }  # fmt: skip
 
 

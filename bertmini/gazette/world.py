@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from itertools import accumulate, pairwise
+from itertools import accumulate
 
 import numpy as np
 
@@ -55,6 +55,11 @@ class Slot:
     variable: str | None
     choices: tuple[Choice, ...]                       # one for each value; a single one without a variable
     facet: str = ""                                   # of the variable; the list's name without one
+
+    @property
+    def source(self) -> str:
+        """The variable or the list that it is filled from."""
+        return self.variable or self.facet
 
     @cached_property
     def likelihood(self) -> dict[tuple[str, ...], np.ndarray]:
@@ -139,11 +144,11 @@ class Sentence:
         """Where each piece ends, in characters of the text; one more number than pieces, the first is 0."""
         return (0, *accumulate(map(len, self.strings)))
 
-    def slots(self) -> Iterator[tuple[Slot, int, int]]:
-        """Its gaps in order, and where in the text they begin and end."""
-        for piece, (start, end) in zip(self.template.pieces, pairwise(self.ends), strict=True):
+    def slots(self) -> Iterator[tuple[Slot, str, int]]:
+        """Its gaps in order, what fills each, and where in the text that begins."""
+        for piece, string, start in zip(self.template.pieces, self.strings, self.ends, strict=False):
             if isinstance(piece, Slot):
-                yield piece, start, end
+                yield piece, string, start
 
 
 @dataclass(frozen=True)
