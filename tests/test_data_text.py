@@ -245,7 +245,7 @@ def test_one_document_cannot_be_held_out():
 
 @pytest.mark.parametrize("data", [["hf:a", "hf:b"], ["gazette", "hf:a"], ["book.txt", "gazette"], []])
 def test_gazette_and_sets_of_the_hub_stand_alone(data):
-    with pytest.raises(InputError, match="as data; expected gazette, one hf:NAME or one prepared"):
+    with pytest.raises(InputError, match="as data; expected gazette, one hf:NAME, task:DATA or prepared"):
         read_corpus(data)
 
 

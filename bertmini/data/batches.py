@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from bertmini.data.corpus import Corpus
-from bertmini.data.masking import mask_tokens
+from bertmini.data.masking import Units, mask_tokens
 from bertmini.data.pairs import Pairs, pair_examples, stretch_examples
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
@@ -125,6 +125,7 @@ class PretrainingData:
         static_masks: None draws pairs and masks anew for each epoch; n draws them n times, then repeats
             them, as BERT's own data did with n = 10.
         part: (rank, processes); each process gets its own rows of a batch, masked as one process masks them.
+        units: which tokens are masked together, a value of `bertmini.data.masking.MASKING`; None: none.
     """
 
     corpus: Corpus | Prepared
@@ -135,6 +136,7 @@ class PretrainingData:
     objective: str = "mlm+nsp"
     static_masks: int | None = None
     part: tuple[int, int] = WHOLE
+    units: Units | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -197,8 +199,9 @@ class PretrainingData:
         input_ids = batch["input_ids"]  # [batch, length]
 
         own = own_rows(len(rows), self.part)
-        # Another function may stand in the place of mask_tokens, and know of one process alone.
-        part: dict[str, Any] = {} if self.part == WHOLE else {"rows": own}
+        # Another function may stand in the place of mask_tokens, and know neither processes nor units.
+        asked: dict[str, Any] = {} if self.part == WHOLE else {"rows": own}
+        asked |= {"units": self.units} if self.units else {}
         draw = epoch * len(self._blocks) + block
         chance = np.random.SeedSequence([self.seed, draw, index]).generate_state(1, np.uint64)
         masked_ids, labels = mask_tokens(
@@ -208,7 +211,7 @@ class PretrainingData:
             vocab_size=len(self.tokenizer),
             special_ids=self.special_ids,
             generator=torch.Generator().manual_seed(int(chance[0])),
-            **part,
+            **asked,
         )
         batch = {name: tensor[own] for name, tensor in batch.items()}
         batch |= {"input_ids": masked_ids, "labels": labels}

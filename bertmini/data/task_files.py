@@ -8,7 +8,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,8 @@ def read_task(
     label_column: str | None = None,
     encoding: str | None = None,
     strict: bool = False,
+    parts: Mapping[str, Sequence[str]] = SPLITS,
+    skip_ragged: bool = False,
 ) -> dict[str, list[Example]]:
     """Read the examples of a task, by split: train, dev and test, as far as they are there.
 
@@ -61,6 +63,8 @@ def read_task(
         task: "classify", labels are str; "regress", labels are float; "texts", labels do not count.
         text_columns, label_column: one or two, and one. Numbers (from 1) where a file has no header.
         encoding, strict: as in `read_files`.
+        parts: the names that a part has as a file or on the hub.
+        skip_ragged: leave out rows of another width, with a warning that counts them.
 
     Raises:
         InputError: with file and line, where a column is missing, a row has another width, a score is no
@@ -75,13 +79,13 @@ def read_task(
         gazette = Gazette()
         return {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
     if name.startswith("hf:"):
-        tables = _hub_tables(name)
+        tables = _hub_tables(name, parts)
     else:
-        paths = files_of_parts(Path(data))
+        paths = files_of_parts(Path(data), parts=parts)
         texts = read_files(paths.values(), encoding=encoding, strict=strict)
         has_header = not (text_columns and all(column.isdecimal() for column in text_columns))
         tables = {
-            split: list(read_table(path, text, has_header))
+            split: list(read_table(path, text, has_header, skip_ragged))
             for split, (path, text) in zip(paths, texts, strict=True)
         }
 
@@ -111,32 +115,37 @@ def label_names(examples: Sequence[Example]) -> list[str]:
     return sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
 
 
-def files_of_parts(path: Path, formats: Sequence[str] = FORMATS) -> dict[str, Path]:
+def files_of_parts(
+    path: Path, formats: Sequence[str] = FORMATS, parts: Mapping[str, Sequence[str]] = SPLITS
+) -> dict[str, Path]:
     """The file of each split, train first; a single file is train unless its name says otherwise.
 
     Raises:
         InputError: there is no file of these formats (endings).
     """
     if path.is_file():
-        return {next((split for split, names in SPLITS.items() if path.stem in names), "train"): path}
+        return {next((split for split, names in parts.items() if path.stem in names), "train"): path}
     found: dict[str, Path] = {}
-    for split, names in SPLITS.items():
+    for split, names in parts.items():
         for file in [path / (name + suffix) for name in names for suffix in formats]:
             if file.exists():
                 found.setdefault(split, file)
     if not found:
         problem = "holds no such file" if path.exists() else "does not exist"
-        raise InputError(f"{path} {problem}; expected train, dev and test as {', '.join(formats)}")
+        *names, last = parts
+        wanted = f"{', '.join(names)} and {last} as {', '.join(formats)}"
+        raise InputError(f"{path} {problem}; expected {wanted}")
     return found
 
 
-def read_table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
+def read_table(path: Path, text: str, has_header: bool, skip_ragged: bool = False) -> Iterator[Row]:
     """The rows of a file, each with where it stands; without a header, columns are numbered from 1.
 
     Args:
         path: says by its ending how the file is written.
         text: what it holds.
         has_header: whether the first row of a TSV or CSV file names the columns.
+        skip_ragged: leave out rows of another width, with a warning that counts them.
 
     Raises:
         InputError: with file and line, for a row that is none, or has another number of columns.
@@ -165,11 +174,18 @@ def read_table(path: Path, text: str, has_header: bool) -> Iterator[Row]:
             raise InputError(f"{path}:1: the column {double[0]} stands there twice; give each its own name")
         if not cells:
             raise InputError(f"{path}:1: a header without rows; expected examples below it")
+        ragged = []
         for where, values in cells:
             if len(values) != len(header):
                 found = f"{len(values)} column{'s' * (len(values) > 1)}"
-                raise InputError(f"{where}: {found}; expected {len(header)}: {', '.join(header)}")
+                ragged.append(f"{where}: {found}; expected {len(header)}: {', '.join(header)}")
+                if not skip_ragged:
+                    raise InputError(ragged[0])
+                continue
             yield where, dict(zip(header, values, strict=True))
+        if ragged:
+            told = f"{len(ragged)} of {len(cells)} rows are left out; the first: {ragged[0]}"
+            warnings.warn(told, stacklevel=2)
     else:
         raise InputError(f"{path}: unknown kind of file; expected {', '.join(FORMATS)}")
 
@@ -186,10 +202,10 @@ def _text_table(lines: list[tuple[str, str]]) -> Iterator[Row]:
             raise InputError(f"{where}: expected {'COARSE:fine text' if is_trec else 'text;label'}")
 
 
-def _hub_tables(name: str) -> dict[str, list[Row]]:
+def _hub_tables(name: str, parts: Mapping[str, Sequence[str]]) -> dict[str, list[Row]]:
     loaded = hub.load(name)
     tables = {}
-    for split, names in SPLITS.items():
+    for split, names in parts.items():
         for part in [loaded[each] for each in names if each in loaded][:1]:
             unknown = -1 if split == "test" else None  # the label in GLUE's test parts
             name_of = {column: getattr(part.features[column], "int2str", str) for column in part.features}

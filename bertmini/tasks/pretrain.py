@@ -17,8 +17,18 @@ from bertmini.config import BertConfig
 from bertmini.data import hub
 from bertmini.data.batches import Batch, PretrainingData, pad_inputs
 from bertmini.data.corpus import Corpus
+from bertmini.data.masking import MASKING, Entities, Units
 from bertmini.data.prepare import Prepared, is_prepared
-from bertmini.data.text import Document, hold_out, read_documents, split_sentences, stream_documents, walk
+from bertmini.data.task_files import Example, read_task
+from bertmini.data.text import (
+    Document,
+    hold_out,
+    read_documents,
+    read_files,
+    split_sentences,
+    stream_documents,
+    walk,
+)
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
 from bertmini.tokenizer import WordPieceTokenizer
@@ -42,8 +52,8 @@ def read_corpus(
     """The documents to train on, and those held out.
 
     Args:
-        data: ["gazette"], ["hf:NAME"] or ["hf:NAME:CONFIGURATION"], a directory that `bertmini prepare` made,
-            or files and folders.
+        data: ["gazette"], ["hf:NAME"] or ["hf:NAME:CONFIGURATION"], ["task:DATA"], whose labels are not read,
+            a directory that `bertmini prepare` made, or files and folders.
         documents: how many are used at most; None: all, and 20,000 of the Gazette.
         held_out: one document in so many; 0 holds none out.
         reading: encoding, strict and separator of `read_documents`.
@@ -65,6 +75,8 @@ def read_corpus(
         return [d.sentences for d in gazette.documents(number)], [d.sentences for d in dev]
     if data[0].startswith("hf:"):
         found = hub_documents(data[0], documents)
+    elif data[0].startswith("task:"):
+        found = task_documents(data[0], **reading)[:documents]
     else:
         found = read_documents(data, **reading)[:documents]
     if not held_out:
@@ -75,11 +87,13 @@ def read_corpus(
 
 def check_corpus(data: Sequence[str], documents: int | None, held_out: int) -> None:
     """Refuse what is no corpus, and numbers that leave nothing to train on."""
-    whole = [name for name in data if name == "gazette" or name.startswith("hf:") or is_prepared(name)]
+    whole = [
+        name for name in data if name == "gazette" or name.startswith(("hf:", "task:")) or is_prepared(name)
+    ]
     if not data or (whole and len(data) > 1):
         names = " ".join(data) or "nothing"
         raise InputError(
-            f"found {names} as data; expected gazette, one hf:NAME or one prepared directory, "
+            f"found {names} as data; expected gazette, one hf:NAME, task:DATA or prepared directory, "
             "or files and folders"
         )
     if documents is not None and documents < 1:
@@ -112,6 +126,8 @@ def stream_corpus(
         return (document.text for document in gazette.documents(documents or 20_000)), source
     if data[0].startswith("hf:"):
         texts, source = hub_texts(data[0], seed), source | {"seed": seed}
+    elif data[0].startswith("task:"):
+        texts = (" ".join(sentences) for sentences in task_documents(data[0], **reading))
     else:
         files = [(path, path.stat()) for path in walk(data)]
         source["files"] = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in files]
@@ -136,6 +152,22 @@ def hub_documents(name: str, documents: int | None) -> list[Document]:
     if not found:
         raise InputError(f"{name}: no sentence found; expected running text")
     return found
+
+
+def task_documents(
+    name: str, encoding: str | None = None, strict: bool = False, **other: Any
+) -> list[Document]:
+    """The texts of a task's train part, without their labels: each text, and each of a pair, a document.
+
+    Source: Gururangan et al. 2020, arXiv 2004.10964, section 4, task-adaptive pretraining.
+    """
+    if other.get("separator") is not None:
+        raise InputError(f"{name}: each of its texts is a document; leave --separator out")
+    parts = read_task(name.removeprefix("task:"), "texts", encoding=encoding, strict=strict)
+    if not all(isinstance(example, Example) for example in parts.get("train", [None])):
+        raise InputError(f"{name} has no train part of texts or pairs; expected a task to classify or score")
+    texts = [text for example in parts["train"] for text in (example.text, example.pair) if text]
+    return [sentences for text in texts if (sentences := split_sentences(text))]
 
 
 def hub_texts(name: str, seed: int | None = None) -> Iterator[str]:
@@ -227,7 +259,13 @@ def objective_of(model: BertForMaskedLM) -> str:
 
 
 def training_data(
-    documents: Documents, tokenizer: Any, batch_size: int, max_length: int, objective: str, seed: int
+    documents: Documents,
+    tokenizer: Any,
+    batch_size: int,
+    max_length: int,
+    objective: str,
+    seed: int,
+    units: Units | None = None,
 ) -> PretrainingData:
     """Batches of documents, tokenised at once, or of a prepared corpus: this process's rows of them."""
     corpus = tokenised(documents, tokenizer)
@@ -235,7 +273,41 @@ def training_data(
         # Examples are shuffled, and sorted by length, within a block: it has to have many batches.
         corpus = Prepared(corpus.directory, corpus.part, at_least=128 * batch_size * max_length)
     part = processes().part
-    return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective, part=part)
+    return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective, part=part, units=units)
+
+
+def masking_units(masking: str, tokenizer: Any, names: str | None = None) -> Units | None:
+    """What is masked together.
+
+    Args:
+        masking: a key of `bertmini.data.masking.MASKING`.
+        tokenizer: the model's.
+        names: for "entity", a file with a name on each line; None: the Gazette's.
+
+    Raises:
+        InputError: no such way to mask, names without "entity", or a file without names.
+    """
+    if masking not in MASKING:
+        raise InputError(f"masking is {masking!r}; expected one of {', '.join(MASKING)}")
+    if masking != "entity":
+        if names:
+            raise InputError(f"names {names} are for the masking entity; it is {masking}")
+        kind = MASKING[masking]
+        return kind(tokenizer) if kind else None
+    if names:
+        lines = next(read_files([names]))[1].split("\n")
+        return Entities(tokenizer, filter(None, map(str.strip, lines)))
+    return Entities(tokenizer, gazette_names())
+
+
+def gazette_names(documents: int = 2000) -> list[str]:
+    """The names that so many documents of the Gazette hold."""
+    from bertmini.gazette import Gazette
+    from bertmini.gazette.names import names
+
+    sentences = [written for document in Gazette().documents(documents) for written in document.written]
+    found = {sentence.text[name.start : name.end] for sentence in sentences for name in names(sentence)}
+    return sorted(found)
 
 
 def tokenised(documents: Documents, tokenizer: Any) -> Corpus | Prepared:

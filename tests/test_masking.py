@@ -1,0 +1,192 @@
+"""What is masked together: words, n-grams and names."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+
+import pytest
+import torch
+
+from bertmini import InputError
+from bertmini.data.batches import PretrainingData
+from bertmini.data.corpus import Corpus
+from bertmini.data.masking import Entities, NGrams, WholeWords, mask_tokens
+from bertmini.tasks.pretrain import masking_units
+from bertmini.tokenizer import WordPieceTokenizer
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##a", "##b", "##c"]
+TOKENIZER = WordPieceTokenizer(PIECES)
+SPECIAL = sorted(TOKENIZER.all_special_ids)
+
+
+def row(text):
+    """The ids of pieces with spaces between them, [1, length]."""
+    return torch.tensor([TOKENIZER.convert_tokens_to_ids(text.split())])
+
+
+def is_text(ids):
+    return ~torch.isin(ids, torch.tensor(SPECIAL))
+
+
+def units_of(units, text, seed=0):
+    """The pieces of a row, those of a unit together."""
+    ids = row(text)
+    begins = units(ids, is_text(ids), torch.Generator().manual_seed(seed))[0].tolist()
+    parts = []
+    for piece, begin in zip(text.split(), begins, strict=True):
+        parts.append(piece) if begin else parts.append(f"{parts.pop()} {piece}")
+    return parts
+
+
+def masked(ids, units=None, seed=0, **options):
+    return mask_tokens(
+        ids, is_text(ids), mask_token_id=4, vocab_size=len(PIECES), special_ids=SPECIAL,
+        generator=torch.Generator().manual_seed(seed), units=units, **options,
+    )  # fmt: skip
+
+
+def each_token(input_ids, maskable, generator):
+    return torch.ones_like(maskable)
+
+
+def words_slowly(text):
+    """The rule in Google's create_pretraining_data.py: ## joins a piece to those before it."""
+    words = []
+    for piece in text.split():
+        if piece.startswith("##") and words and words[-1][-1] not in ("[CLS]", "[SEP]"):
+            words[-1].append(piece)
+        else:
+            words.append([piece])
+    return [" ".join(word) for word in words]
+
+
+@pytest.mark.parametrize("text", [
+    "[CLS] a ##b ##c d [SEP] e ##a [SEP] [PAD]",
+    "[CLS] ##a ##b c [SEP] ##c a ##b [SEP]",  # a passage may begin within a word
+    "a ##b", "a", "[CLS] [SEP]",
+])  # fmt: skip
+def test_the_pieces_of_a_word_are_a_unit(text):
+    assert units_of(WholeWords(TOKENIZER), text) == words_slowly(text)
+
+
+def test_units_of_one_token_are_the_masks_without_units():
+    ids = torch.randint(2, len(PIECES), (50, 40), generator=torch.Generator().manual_seed(1))
+    for mine, theirs in zip(masked(ids, each_token), masked(ids), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("units", [WholeWords(TOKENIZER), NGrams(TOKENIZER), Entities(TOKENIZER, ["a b c"])])
+def test_a_unit_is_chosen_whole_or_not_at_all(units):
+    ids = row("[CLS] " + "a ##b ##c d ##a a b c e f ##b g " * 6 + "[SEP]").repeat(400, 1)
+    begins = units(ids, is_text(ids), torch.Generator().manual_seed(3))
+
+    def same(input_ids, maskable, generator):
+        return begins
+
+    _, labels = masked(ids, same)
+    unit = begins.cumsum(1)
+    chosen = (labels != -100) & is_text(ids)
+    for u, c in zip(unit, chosen, strict=True):
+        for number in u.unique():
+            assert len(set(c[u == number].tolist())) == 1
+
+
+@pytest.mark.parametrize(
+    "kind", [WholeWords, NGrams, lambda tokenizer: Entities(tokenizer, ["a a b", "c d"])]
+)
+def test_the_expected_number_of_chosen_tokens_is_the_rate(kind):
+    """With whole words left out where they do not fit, long words would be masked less than short ones."""
+    text = "[CLS] " + "a ##b ##c a ##a ##b ##c ##a c d a a b e " * 3 + "[SEP]"
+    ids = row(text).repeat(6000, 1)
+    for rate in (0.15, 0.4):
+        _, labels = masked(ids, kind(TOKENIZER), rate=rate)
+        wanted = round(rate * int(is_text(ids)[0].sum()))
+        number = (labels != -100).sum(1).float()
+        assert abs(number.mean() - wanted) < 4 * number.std() / 6000**0.5
+
+
+def test_long_words_are_masked_as_much_as_short_ones():
+    ids = row("[CLS] " + "a ##b ##c ##a ##b c d e f g " * 10 + "[SEP]").repeat(3000, 1)
+    _, labels = masked(ids, WholeWords(TOKENIZER))
+    chosen = (labels != -100).float().mean(0)
+    is_long = torch.tensor(
+        [piece in ["a", "##a", "##b", "##c"] for piece in TOKENIZER.convert_ids_to_tokens(ids[0])]
+    )
+    short, long = chosen[is_text(ids)[0] & ~is_long].mean(), chosen[is_long].mean()
+    assert abs(short - long) < 0.015
+
+
+def test_each_piece_of_a_chosen_word_has_its_own_fate():
+    """As in Google's code: the word is chosen, and a card is drawn for each of its pieces."""
+    ids = row("[CLS] " + "a ##b ##c " * 20 + "[SEP]").repeat(500, 1)
+    masked_ids, labels = masked(ids, WholeWords(TOKENIZER))
+    hidden = masked_ids[labels != -100].view(-1, 3) == 4  # [words, pieces]
+    assert abs(hidden.float().mean() - 0.8) < 0.02
+    assert abs(hidden.all(1).float().mean() - 0.8**3) < 0.03
+
+
+def test_ngrams_have_the_lengths_of_albert():
+    lengths = Counter()
+    for seed in range(30):
+        units = units_of(NGrams(TOKENIZER), "[CLS] " + "a b ##a c " * 60 + "[SEP]", seed)
+        words = [len([piece for piece in unit.split() if "##" not in piece]) for unit in units[1:-2]]
+        lengths.update(words)
+    total = lengths.total()
+    assert set(lengths) == {1, 2, 3}
+    for n, share in {1: 6 / 11, 2: 3 / 11, 3: 2 / 11}.items():
+        assert abs(lengths[n] / total - share) < 0.03
+
+
+def test_no_ngram_goes_across_a_separator():
+    for seed in range(20):
+        parts = units_of(NGrams(TOKENIZER), "[CLS] a b [SEP] c d [SEP]", seed)
+        assert [part for part in parts if "[" in part] == ["[CLS]", "[SEP]", "[SEP]"]
+
+
+@pytest.mark.parametrize(("names", "text", "units"), [
+    (["a b"], "a b c a", ["a b", "c", "a"]),
+    (["a b", "a"], "a b a c", ["a b", "a", "c"]),
+    (["a b c", "a b"], "a b d a b c", ["a b", "d", "a b c"]),  # the longest one counts
+    (["ab"], "a ##b a ##b ##c a", ["a ##b", "a ##b ##c", "a"]),  # a name ends with its word
+    (["ab c"], "d a ##b c c", ["d", "a ##b c", "c"]),
+    (["a b", "b c"], "a b c d", ["a b c", "d"]),  # those that overlap are one
+    (["a b"], "[CLS] a [SEP] b [SEP]", ["[CLS]", "a", "[SEP]", "b", "[SEP]"]),
+    (["a b", "b c", "d e"], "a b d e", ["a b", "d e"]),
+])  # fmt: skip
+def test_the_words_of_a_name_are_a_unit(names, text, units):
+    assert units_of(Entities(TOKENIZER, names), text) == units
+
+
+def test_names_that_cannot_be_spelled_are_counted_and_no_names_are_refused():
+    with pytest.warns(UserWarning, match="1 names with unknown characters"):
+        Entities(TOKENIZER, ["a b", "x y"])
+    with warnings.catch_warnings(), pytest.raises(InputError, match="0 names"):
+        Entities(TOKENIZER, [])
+
+
+def test_masks_of_units_depend_on_seed_and_step_alone_and_are_shared_among_processes():
+    documents = [["a b c d e f g h ab abc b c"] * 3 for _ in range(12)]
+    corpus = Corpus.from_documents(documents, TOKENIZER)
+    settings = {"batch_size": 4, "max_length": 16, "seed": 5, "objective": "mlm", "units": NGrams(TOKENIZER)}
+    one, other = (
+        PretrainingData(corpus, TOKENIZER, **settings),
+        PretrainingData(corpus, TOKENIZER, **settings),
+    )
+    other.batch(0)
+    whole = one.batch(7)
+    assert torch.equal(whole["input_ids"], other.batch(7)["input_ids"])
+    parts = [PretrainingData(corpus, TOKENIZER, part=(rank, 2), **settings).batch(7) for rank in (0, 1)]
+    for rank, part in enumerate(parts):
+        assert torch.equal(part["labels"], whole["labels"][rank::2])
+
+
+def test_maskings_by_name(tmp_path):
+    assert masking_units("token", TOKENIZER) is None
+    (tmp_path / "names.txt").write_text("a b\n\n c d \n")
+    units = masking_units("entity", TOKENIZER, str(tmp_path / "names.txt"))
+    assert units_of(units, "a b c d") == ["a b", "c d"]
+    with pytest.raises(InputError, match=r"names .* are for the masking entity; it is ngram"):
+        masking_units("ngram", TOKENIZER, "names.txt")
+    with pytest.raises(InputError, match="masking is 'word'; expected one of token, whole-word"):
+        masking_units("word", TOKENIZER)
