@@ -376,7 +376,7 @@ def test_features_are_the_states_that_their_name_says(origin, tokenizer, name):
     batch = batch_of(tokenizer, model)
     starts = batch["word_starts"]
     read = []
-    model.read = lambda features, lengths: read.append(features) or torch.zeros(len(features), 64)
+    model.read = lambda features, lengths: read.append(features) or torch.zeros(len(features), 32)
     with torch.no_grad():
         states = model.bert(batch["input_ids"], batch["attention_mask"], return_hidden_states=True)
         model(**batch)
@@ -545,9 +545,9 @@ def test_measuring_is_answering_and_does_not_depend_on_the_batch_size(origin, to
 def test_answers_are_those_of_transformers_pipeline(origin, tokenizer, tmp_path):
     import transformers
 
-    model = tagger(None, {}, origin)
-    torch.manual_seed(0)
-    torch.nn.init.normal_(model.classifier.weight, std=3.0)
+    model, splits = tagger(None, {}, origin), {"train": voyages(24)}
+    options = task_options(tag, splits, 6, batch_size=4, learning_rate=3e-3, precision="float32")
+    finetune(tag, splits, model, tokenizer, options, max_length=16, progress=False)
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     theirs = transformers.pipeline("token-classification", str(tmp_path), aggregation_strategy="first")
@@ -658,3 +658,21 @@ def test_two_ways_at_once_are_refused(origin, voyage_files, tmp_path, capsys):
 
 def test_entities_name_words():
     assert entities_of(["B-a", "I-a", "O", "I-b"]) == [Entity(0, 2, "a"), Entity(3, 4, "b")]
+
+
+# The picture
+
+
+def test_entities_are_drawn_with_their_kind_in_words_and_html():
+    from bertmini import viz
+
+    picture = viz.entity_spans(
+        ["New", "York", "<", "Ann"],
+        truth=["B-place", "I-place", "O", "B-who"],
+        answer=["O", "B-place", "O", "O"],
+    )
+    assert repr(picture) == "truth: [New York | place] < [Ann | who]\nanswer: New [York | place] < Ann"
+    assert "&lt;" in picture.html()
+    assert picture.html().count("border:") == 3
+    with pytest.raises(InputError, match="truth has 1 tags for 2 words"):
+        viz.entity_spans(["a", "b"], truth=["O"])

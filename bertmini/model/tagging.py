@@ -276,9 +276,10 @@ class BertFeaturesForTokenClassification(BertForTokenClassification):
             raise InputError(f"features {config.features}: the model has {config.num_hidden_layers} layers")
         self.bert.requires_grad_(False)
         self.sum = WeightedSum(layers) if is_sum else None
-        width, hidden = config.hidden_size * (1 if is_sum else layers), config.hidden_size
-        self.lstm = nn.LSTM(width, hidden, num_layers=2, bidirectional=True, batch_first=True)
-        self.classifier = nn.Linear(2 * hidden, config.num_labels)
+        width = config.hidden_size * (1 if is_sum else layers)
+        half = config.hidden_size // 2  # of each direction
+        self.lstm = nn.LSTM(width, half, num_layers=2, bidirectional=True, batch_first=True)
+        self.classifier = nn.Linear(2 * half, config.num_labels)
         self.initialize()
 
     def train(self, mode: bool = True) -> Self:
@@ -307,7 +308,7 @@ class BertFeaturesForTokenClassification(BertForTokenClassification):
         return output
 
     def read(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """The BiLSTM over each row's words: [words, width] to [words, 2 * hidden]."""
+        """The BiLSTM over each row's words: [words, width] to [words, hidden]."""
         rows, real = in_rows(self.dropout(features), lengths)  # [rows, most, width]
         # The backward direction begins at a row's last word. A row without words counts as one, unread.
         packed = pack_padded_sequence(
