@@ -113,7 +113,9 @@ class Processes:
             model.unshard()
         yield
         if self.sharded:
-            model.reshard()
+            for module in model.modules():  # layers that were never called through the whole model stay whole
+                if hasattr(module, "reshard"):
+                    module.reshard()
 
 
 class Step(nn.Module):

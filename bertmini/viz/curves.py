@@ -120,6 +120,7 @@ def range_curve(
     axis = picture.axis
     axis.plot(rates, losses, ".", color=INK, markersize=3, label="each batch")
     axis.plot(rates, smoothed, color=COLOURS[0], label="smoothed")
+    marks = {name.replace("_", " "): rate for name, rate in marks.items()}
     for number, (name, rate) in enumerate(marks.items(), start=1):
         colour, dash = COLOURS[number % len(COLOURS)], DASHES[number % len(DASHES)]
         axis.axvline(rate, color=colour, linestyle=dash, label=f"{name}: {rate:.1e}")
@@ -130,7 +131,7 @@ def range_curve(
     axis.set_xlabel("learning rate")
     axis.set_ylabel("loss (nats)")
     axis.grid(axis="y")
-    axis.legend(fontsize=9, loc="upper left")
+    picture.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
     if title:
         axis.set_title(title)
     told = [f"{name} at {rate:.1e}" for name, rate in marks.items()]
