@@ -52,6 +52,7 @@ MaybeCount = Annotated[int | None, unset("N")]
 Number = Annotated[float, arg(metavar="X")]
 MaybeNumber = Annotated[float | None, unset("X")]
 MaybeName = Annotated[str | None, unset("NAME")]
+GlueTask = Literal["cola", "sst2", "mrpc", "qqp", "stsb", "mnli", "qnli", "rte", "wnli"]
 Texts = Annotated[tuple[str, ...], unset("TEXT")]
 Precision = Literal["auto", "bf16", "fp16", "float32"]
 ScheduleName = Literal["linear", "cosine", "one-cycle", "step", "exponential", "constant"]
@@ -364,7 +365,11 @@ class Finetune:
         """The fields of the model's configuration that a task's own options fix."""
         return {}
 
-    def training_loss(self) -> Callable | None:
+    def training_examples(self, examples: list[Any]) -> list[Any]:
+        """The examples to train on, as a task's own options make them of those that were read."""
+        return examples
+
+    def training_loss(self, model: Any, tokenizer: Any, examples: list[Any]) -> Callable | None:
         """What a task's own options have training minimise, in place of the task's loss."""
         return None
 
@@ -372,13 +377,20 @@ class Finetune:
         """Change the model before training as a task's own options want it; returns its tokenizer."""
         return tokenizer
 
+    def find_task(self, name: str) -> Any:
+        """The task of a name."""
+        from bertmini.tasks import TASKS
+
+        return TASKS[name]
+
     def run_task(self, name: str) -> None:
-        from bertmini.tasks import TASKS, load_for_task, task_options
+        from bertmini.tasks import load_for_task, task_options
         from bertmini.tokenizer import WordPieceTokenizer
 
         if not self.resume:
             refuse_existing(self.out)
-        task, splits = TASKS[name], self.reading.read(self.data, name)
+        task = self.find_task(name)
+        splits = task.read(self.data, **asdict(self.reading))
         refuse_without_train(self.data, splits)
         if self.training.patience and "dev" not in splits:
             raise InputError(f"--patience watches a dev part, and {self.data} has none; leave it out")
@@ -386,6 +398,7 @@ class Finetune:
         if self.rows and self.rows < len(examples):
             chosen = random.Random(seed).sample(range(len(examples)), self.rows)
             splits["train"] = [examples[i] for i in sorted(chosen)]
+        splits["train"] = self.training_examples(splits["train"])
         tokenizer = WordPieceTokenizer.from_pretrained(origin)
         begin = {"from_scratch": self.from_scratch, "seed": seed, **self.head_settings()}
         model = load_for_task(task, splits["train"], origin, **begin)
@@ -406,7 +419,8 @@ class Finetune:
         from bertmini.tasks import finetune
 
         with run_directory(self, options, splits.items()) as run:
-            how = {"max_length": max_length, "run": run, "loss": self.training_loss()}
+            loss = self.training_loss(model, tokenizer, splits["train"])
+            how = {"max_length": max_length, "run": run, "loss": loss}
             _, metrics = finetune(task, splits, model, tokenizer, options, **how)
             run.finish(metrics, model, tokenizer)
         report(self.out, metrics)
@@ -418,9 +432,85 @@ class FinetuneClassify(Finetune):
 
     data: TaskFiles = "gazette/emotion"
     """A task of the Gazette; or a folder with train, dev and test: TSV, CSV, JSONL, or TXT (text;label)."""
+    balance: Annotated[Literal["weights", "resample"] | None, unset("weights|resample")] = None
+    """Let rare labels count as much as common ones: by weights in the loss, or by taking their examples again;
+    and keep the weights of the best macro F1. Without it: each example counts the same."""
+    augment: Annotated[int, unset("N")] = 0
+    """Copies of each training example with a few words changed. Without it: none."""
+    augment_by: tuple[Literal["replace", "insert", "swap", "delete"], ...] = (
+        "replace", "insert", "swap", "delete",
+    )  # fmt: skip
+    """What changes in a copy, one of these for each; the model fills in the words of replace and insert."""
+    auxiliary: Annotated[float, unset("X")] = 0.0
+    """Weight of pretraining's losses on the training texts, beside the task's loss. Without it: 0."""
+    layer_loss: Annotated[int, unset("N")] = 1
+    """Last layers that have to give the label, each by the same head. Without it: only the last one."""
+    teacher: MaybeDirectory = None
+    """A model fine-tuned for the same labels, whose answers are learned from beside the labels."""
 
     def run(self) -> None:
         self.run_task("classify")
+
+    def training_examples(self, examples: list[Any]) -> list[Any]:
+        from bertmini.data.augment import WITH_GAPS, augmented, oversampled
+
+        if self.balance == "resample":
+            examples = oversampled(examples, self.training.seed)
+        if not self.augment:
+            return examples
+        fill = self.fill_masks() if set(WITH_GAPS) & set(self.augment_by) else None
+        return augmented(examples, self.augment, fill, self.augment_by, seed=self.training.seed)
+
+    def fill_masks(self) -> Any:
+        """What fills the gaps of copies: the model that fine-tuning begins with."""
+        from bertmini.predict import Predictor
+        from bertmini.tasks import fill
+
+        origin = self.model or shipped()
+        predictor = Predictor.from_pretrained(origin)
+        if not predictor.fills:
+            raise InputError(f"{origin} fills no masks; copies can be made with --augment-by swap delete")
+        return partial(fill.proposals, predictor.model, predictor.tokenizer)
+
+    def training_loss(self, model: Any, tokenizer: Any, examples: list[Any]) -> Callable | None:
+        from bertmini.tasks import classes_of, losses
+
+        asked = {
+            "--balance weights": self.balance == "weights", "--auxiliary": self.auxiliary > 0,
+            "--layer-loss": self.layer_loss > 1, "--teacher": self.teacher is not None,
+        }  # fmt: skip
+        if len(chosen := [option for option, is_asked in asked.items() if is_asked]) > 1:
+            raise InputError(f"{' and '.join(chosen)} are losses, of which training takes one; choose")
+        labels = classes_of(model)
+        if self.balance == "weights":
+            return losses.weighted_loss(losses.balanced_weights(examples, labels))
+        if self.auxiliary:
+            how = (self.training.batch_size, tokenizer.model_max_length, self.training.seed)
+            return losses.PretrainingLoss(
+                model, self.model or shipped(), examples, tokenizer, self.auxiliary, *how
+            )
+        if self.layer_loss > 1:
+            return losses.layer_loss(self.layer_loss)
+        return self.teacher_loss(labels) if self.teacher else None
+
+    def teacher_loss(self, labels: list[str]) -> Callable:
+        """Distillation from a model of the same labels (Furlanello et al. 2018, arXiv 1805.04770)."""
+        from bertmini.compress.distill import distillation_loss
+        from bertmini.model.bert import BertForSequenceClassification
+        from bertmini.tasks import classes_of
+
+        teacher = BertForSequenceClassification.from_pretrained(self.teacher)
+        if classes_of(teacher) != labels:
+            theirs = ", ".join(classes_of(teacher) or ["a score"])
+            raise InputError(f"--teacher {self.teacher} gives {theirs}; expected {', '.join(labels)}")
+        return distillation_loss(teacher, weights=(1.0, 1.0, 0.0))
+
+    def learn(
+        self, task: Any, splits: Any, model: Any, tokenizer: Any, options: Options, max_length: int
+    ) -> None:
+        if self.balance and options.metric:
+            options = replace(options, metric="f1_macro")
+        super().learn(task, splits, model, tokenizer, options, max_length)
 
 
 @dataclass(kw_only=True)
@@ -535,7 +625,7 @@ class FinetuneVectors(Finetune):
     """cosine: the cosine of a pair becomes its score, as a share of the highest. contrastive: a pair with the
     highest score finds itself among all of a batch; larger batches teach more."""
 
-    def training_loss(self) -> Callable | None:
+    def training_loss(self, *_: Any) -> Callable | None:
         from bertmini.tasks.vectors import loss_of
 
         return loss_of(self.loss)
@@ -557,6 +647,56 @@ class FinetuneChoice(Finetune):
 
 
 @dataclass(kw_only=True)
+class GlueTraining(FinetuneTraining):
+    learning_rate: Annotated[float | None, unset("X")] = None  # type: ignore[assignment]
+    """The highest learning rate. Without it: that of 0.00005, 0.00004, 0.00003 and 0.00002 which does best on
+    the dev part."""
+
+
+@dataclass(kw_only=True)
+class FinetuneGlue(Finetune):
+    """Fine-tune a model for a task of GLUE, by the paper's recipe, and measure it as GLUE does."""
+
+    task: Positional[Annotated[GlueTask, arg(metavar="NAME")]]
+    """Which one: cola, sst2, mrpc, qqp, stsb, mnli, qnli, rte or wnli."""
+    data: Annotated[str, arg(metavar="DIR|hf:NAME")]
+    """A folder with the task's files as GLUE gives them, train and dev; or hf:nyu-mll/glue:NAME."""
+    restarts: Count = 1
+    """Trainings with the best learning rate, each with another head and another order of the examples; the
+    one that does best on the dev part is kept, and the spread is in metrics.json."""
+    training: GlueTraining = field(default_factory=GlueTraining)
+
+    def find_task(self, name: str) -> Any:
+        from bertmini.tasks.glue import GLUE
+
+        return GLUE[name]
+
+    def learn(
+        self, task: Any, splits: Any, model: Any, tokenizer: Any, options: Options, max_length: int
+    ) -> None:
+        from bertmini.tasks.restarts import LEARNING_RATES, finetune_best
+
+        if "dev" not in splits:
+            raise InputError(f"{self.data}: no dev part; expected one, which chooses rate and weights")
+        given = self.training.learning_rate
+        with run_directory(self, options, splits.items(), tokenizer) as run:
+            best, metrics = finetune_best(
+                task, splits, self.model or shipped(), tokenizer, options, run.directory / "attempts",
+                rates=(given,) if given else LEARNING_RATES, restarts=self.restarts, max_length=max_length,
+                from_scratch=self.from_scratch,
+            )  # fmt: skip
+            run.finish(metrics, best, tokenizer)
+        found = metrics["search"]
+        for each in found["runs"] if is_main() else []:
+            numbers = "  ".join(f"{name} {value:.4g}" for name, value in each["dev"].items())
+            print(f"rate {each['learning_rate']:g}, seed {each['seed']}: dev  {numbers}")
+        report(self.out, metrics)
+
+    def run(self) -> None:
+        self.run_task(self.task)
+
+
+@dataclass(kw_only=True)
 class FindLearningRate:
     """Find a learning rate for a task: a minute of training while it rises, and a picture of the losses.
 
@@ -574,6 +714,7 @@ class FindLearningRate:
     def learn(
         self: Any, task: Any, splits: Any, model: Any, tokenizer: Any, options: Options, max_length: int
     ) -> None:
+        from bertmini.tasks.finetune import with_tensors_of
         from bertmini.training.lr_find import find_learning_rate
         from bertmini.viz import range_curve
 
@@ -581,7 +722,8 @@ class FindLearningRate:
         batch_at = task.data(splits["train"], *settings).batch
         options = replace(options, steps=self.rates)
         limits = {"lowest": self.lowest, "highest": self.highest}
-        found = find_learning_rate(model, batch_at, options, **limits, loss=self.training_loss())
+        loss = self.training_loss(model, tokenizer, splits["train"])
+        found = find_learning_rate(model, with_tensors_of(loss, batch_at), options, **limits, loss=loss)
         if not found.fell:
             warnings.warn(
                 f"{self.data}: the loss fell clearly at no rate up to {found.rates[-1]:.1e}; do not trust what "
@@ -697,6 +839,8 @@ class Evaluate:
     """The model. Without it: the pretrained one that bertmini ships."""
     split: Literal["train", "dev", "test"] = "test"
     """The part of a task, or of the Gazette."""
+    glue: Annotated[GlueTask | None, unset("NAME")] = None
+    """The task of GLUE whose files these are, and by whose metrics the model is measured."""
     batch_size: Count = 32
     """Examples in a batch."""
     reading: TaskReading = field(default_factory=TaskReading)
@@ -724,7 +868,10 @@ class Evaluate:
         return measure(predictor.model)
 
     def on_examples(self, predictor: Any) -> dict[str, Any]:
-        splits = self.reading.read(self.data, predictor.task.NAME)
+        from bertmini.tasks.glue import GLUE
+
+        task, model = GLUE[self.glue] if self.glue else predictor.task, predictor.model
+        splits = task.read(self.data, **asdict(self.reading))
         if len(splits) == 1 and Path(self.data).is_file():
             (examples,) = splits.values()
         elif self.split in splits:
@@ -733,7 +880,6 @@ class Evaluate:
             raise InputError(
                 f"{self.data}: no part {self.split}; it has {', '.join(splits)}: choose with --split"
             )
-        task, model = predictor.task, predictor.model
         try:
             data = task.data(
                 examples, predictor.tokenizer, model.config, self.batch_size, predictor.max_length
@@ -987,6 +1133,7 @@ COMMANDS: dict[str, Any] = {
     "finetune seq2seq": FinetuneSeq2Seq,
     "finetune vectors": FinetuneVectors,
     "finetune choice": FinetuneChoice,
+    "finetune glue": FinetuneGlue,
     "evaluate": Evaluate,
     "predict": Predict,
     "fill": Fill,
@@ -1141,7 +1288,7 @@ def parse(arguments: list[str]) -> Any:
 
 
 # The least that an option may be. An open interval where it has to be more than that.
-LEAST = {"seed": 0, "held_out": 0, "weight_decay": 0, "length_penalty": 0, "num_beams": 1}
+LEAST = {"restarts": 1, "seed": 0, "held_out": 0, "weight_decay": 0, "length_penalty": 0, "num_beams": 1}
 LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
 LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus", "processes"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -47,17 +48,45 @@ def predict(
         refuse_unfit(examples, rows, tokenizer, longest_row(tokenizer, model.config))
         return rows
 
-    def answer(batch: Batch) -> Iterator[dict[str, Any]]:
-        states = model.bert(**batch).last_hidden_state
-        is_mask = batch["input_ids"] == tokenizer.mask_token_id  # [batch, length]
-        # The head works where a word is missing: everywhere its logits would fill the memory.
-        logits = model.mlm_head(states[is_mask], model.bert.embeddings.word.weight)
-        for of_row in logits.split(is_mask.sum(1).tolist()):
-            yield {"masks": candidates(of_row, tokenizer, min(top, model.config.vocab_size))}
-
-    examples = map(as_example, inputs)
+    examples, answer = map(as_example, inputs), partial(fill_masks, model, tokenizer, top)
     for example, of_row in in_order(examples, rows, answer, model, batch_tokens, precision):
-        yield {"text": example.text, **of_row}
+        yield {"text": example.text, "masks": of_row}
+
+
+def proposals(
+    model: BertForMaskedLM, tokenizer: Any, texts: Iterable[str], top: int = 10
+) -> Iterator[list[dict[str, float]]]:
+    """Whole words for the masks of texts, as `bertmini.data.augment.augmented` takes them.
+
+    Args:
+        model: in evaluation mode.
+        tokenizer: the model's.
+        texts: with masks; what is longer than the model's rows is cut, and masks there get no word.
+        top: pieces a mask, of which those count that are words.
+
+    Returns:
+        For each text a list with the words and their scores for each of its masks, in order.
+    """
+    longest = longest_row(tokenizer, model.config)
+
+    def rows(examples: Sequence[Example]) -> Rows:
+        return Rows.of(examples, tokenizer, longest)
+
+    answer = partial(fill_masks, model, tokenizer, top)
+    for _, masks in in_order(map(Example, texts), rows, answer, model):
+        yield [{each["token"]: each["score"] for each in mask if each["token"].isalpha()} for mask in masks]
+
+
+def fill_masks(
+    model: BertForMaskedLM, tokenizer: Any, top: int, batch: Batch
+) -> Iterator[list[list[dict[str, Any]]]]:
+    """The candidates for each mask of each row of a batch."""
+    states = model.bert(**batch).last_hidden_state
+    is_mask = batch["input_ids"] == tokenizer.mask_token_id  # [batch, length]
+    # The head works where a word is missing: everywhere its logits would fill the memory.
+    logits = model.mlm_head(states[is_mask], model.bert.embeddings.word.weight)
+    for of_row in logits.split(is_mask.sum(1).tolist()):
+        yield candidates(of_row, tokenizer, min(top, model.config.vocab_size))
 
 
 def refuse_unfit(examples: Sequence[Example], rows: Rows, tokenizer: Any, longest: int) -> None:

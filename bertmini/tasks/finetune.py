@@ -140,7 +140,7 @@ def finetune(
     loss: Callable | None = None,
     progress: bool = True,
 ) -> tuple[History, dict[str, Any]]:
-    """Train a model on a task's train part, and measure it on its dev and test part.
+    """Train a model on a task's train part, and measure it on its other parts.
 
     Args:
         task: a member of `bertmini.tasks.TASKS`.
@@ -150,7 +150,8 @@ def finetune(
         options: how to train, from `task_options`.
         max_length: tokens of an example; what is longer is cut.
         run: where to log and keep checkpoints; its options count.
-        loss: what to minimise in place of the task's own loss, as in `bertmini.training.train`.
+        loss: what to minimise in place of the task's own loss, as in `bertmini.training.train`. One that needs
+            tensors of its own has `batch(step)`, which gives them, and `end(model)`, called after training.
         progress: whether to show a bar.
 
     Returns:
@@ -166,18 +167,25 @@ def finetune(
 
     history = train(
         model,
-        data["train"].batch,
+        with_tensors_of(loss, data["train"].batch),
         options,
         evaluate=evaluate_dev if "dev" in data else None,
         run=run,
         loss=loss or getattr(task, "loss", None),
         progress=progress,
     )
+    if end := getattr(loss, "end", None):
+        end(model)
     if "dev" in data and hasattr(task, "settle"):
         task.settle(model, data["dev"])
     metrics: dict[str, Any] = {"train": {"loss": history.curve("loss")[1][-1]}}
-    for part in ("dev", "test"):
-        if part in data:
-            metrics[part] = task.evaluate(model, data[part])
+    for part in [name for name in data if name != "train"]:
+        metrics[part] = task.evaluate(model, data[part])
     metrics |= {"seconds": history.progress.seconds, "tokens_per_second": history.tokens_per_second}
     return history, metrics
+
+
+def with_tensors_of(loss: Any, batch_at: Callable[[int], Batch]) -> Callable[[int], Batch]:
+    """Batches with what a loss needs besides, where it has `batch(step)`."""
+    further = getattr(loss, "batch", None)
+    return (lambda step: batch_at(step) | further(step)) if further else batch_at
