@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -51,7 +51,7 @@ def entities_samples() -> list[tuple[tuple, dict]]:
 
 @exercise("11.2")
 def aligned(attempt: Callable[..., Any]) -> None:
-    """`align(pieces, labels)`: a label for each piece and the two special tokens, -100 where there is none."""
+    """`align(pieces, labels)`: a label for each token, -100 where there is none."""
     for pieces, labels in [
         ([[7]], [1]),
         ([[7, 8]], [1]),
@@ -89,7 +89,7 @@ def viterbi(attempt: Callable[..., Any]) -> None:
 
         def score(path: tuple[int, ...], e: Any = emissions, t: Any = transitions) -> float:
             return float(sum(e[i, label] for i, label in enumerate(path))
-                         + sum(t[a, b] for a, b in zip(path, path[1:], strict=False)))  # fmt: skip
+                         + sum(t[a, b] for a, b in pairwise(path)))  # fmt: skip
 
         expected = max(product(range(labels), repeat=words), key=score)
         answer = run(attempt, emissions, transitions)
