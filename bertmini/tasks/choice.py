@@ -23,24 +23,19 @@ METRIC = "accuracy"  # on the dev part; the weights with the best one are kept
 MODEL = BertForMultipleChoice
 
 
-def read(
-    data: str,
-    text_columns: Sequence[str] | None = None,
-    label_column: str | None = None,
-    encoding: str | None = None,
-    strict: bool = False,
-) -> dict[str, list[Choice]]:
+def read(data: str, **reading: Any) -> dict[str, list[Choice]]:
     """The questions by part; as `bertmini.data.choices.read_choices`.
 
     Raises:
-        InputError: columns are named; the forms of these files have fixed ones.
+        InputError: columns are named, and those of these files have fixed names.
     """
-    if text_columns or label_column:
-        option = "--text-columns" if text_columns else "--label-column"
-        raise InputError(
-            f"{option} is not for multiple choice: name the file's columns as SWAG does, or use JSON lines"
-        )
-    return read_choices(data, encoding, strict)
+    for option in ("text_columns", "label_column"):
+        if reading.pop(option, None):
+            name = f"--{option.replace('_', '-')}"
+            raise InputError(
+                f"{name} is not for multiple choice: name a file's columns as SWAG does, or write JSON lines"
+            )
+    return read_choices(data, **reading)
 
 
 def head(examples: Sequence[Choice]) -> dict[str, Any]:
@@ -157,7 +152,10 @@ def as_choice(question: Choice | dict[str, Any]) -> Choice:
         return question
     if isinstance(question, dict) and set(question) <= {"text", "options", "label"}:
         text, options = question.get("text"), question.get("options")
-        are_texts = isinstance(options, list) and all(isinstance(option, str) for option in options)
-        if isinstance(text, str) and are_texts and len(options) >= 2:
+        if isinstance(text, str) and isinstance(options, list) and are_options(options):
             return Choice(text, tuple(options))
     raise InputError(f'{str(question)[:60]!r} is no question; expected {{"text": …, "options": […, …]}}')
+
+
+def are_options(options: list[Any]) -> bool:
+    return len(options) >= 2 and all(isinstance(option, str) for option in options)
