@@ -34,8 +34,8 @@ class Task(Protocol):
     Beside these a task may have `watch(model, data)`, what is measured on the dev part while training, where
     `evaluate` takes long; `settle(model, data)`, which chooses on the dev part, after training, what
     training cannot (a threshold, say); `rows(examples, tokenizer, max_length)`, how many rows in training the
-    examples make, where it is not one each; `VARIANTS`, further classes of its models; and `loss(model, batch)`,
-    as in `bertmini.training.train`, where the model gives itself none.
+    examples make, where it is not one each; `VARIANTS`, further classes of its models; and
+    `loss(model, batch)`, as in `bertmini.training.train`, where the model gives itself none.
     """
 
     NAME: str
