@@ -403,7 +403,7 @@ class Finetune:
         begin = {"from_scratch": self.from_scratch, "seed": seed, **self.head_settings()}
         model = load_for_task(task, splits["train"], origin, **begin)
         tokenizer = self.settle_model(model, tokenizer, splits["train"])
-        max_length = min(self.training.max_length, model.config.max_position_embeddings)
+        max_length = min(self.training.max_length, model.config.max_length)
         tokenizer.model_max_length = max_length
         settings = asdict(self.training)
         del settings["max_length"]

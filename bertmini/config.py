@@ -20,17 +20,88 @@ PRESETS = {
     "large": (24, 1024, 16),
 }
 
-# Fields of transformers' that make another model, and the values that make BERT; the first is the default.
-# "bertmini" is a BERT with a part that transformers does not have.
-FIXED: dict[str, tuple[Any, ...]] = {
-    "model_type": ("bert", "bertmini"),
-    "position_embedding_type": ("absolute",),
-    "is_decoder": (False,),
-    "add_cross_attention": (False,),
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family's configuration differs from BERT's.
+
+    Args:
+        fields: our field, and its name in the family's `config.json` where that is another.
+        defaults: values that hold where a `config.json` does not give them.
+        published: values of the models that were published, for the presets.
+        has_pooler: whether the bare model ends in a pooler.
+        has_pairs: whether it was pretrained on pairs of sentences: by next-sentence prediction, or by order.
+        first_position: where positions are counted from, beyond the id of padding; None: from 0.
+        head_act: activation of the masked-language head; None: that of the layers.
+    """
+
+    fields: dict[str, str] = field(default_factory=dict)
+    defaults: dict[str, Any] = field(default_factory=dict)
+    published: dict[str, Any] = field(default_factory=dict)
+    has_pooler: bool = True
+    has_pairs: bool = True
+    first_position: int | None = None
+    head_act: str | None = None
+
+
+FAMILIES = {
+    "bert": Family(),
+    "roberta": Family(  # Liu et al. 2019, arXiv 1907.11692
+        defaults={"vocab_size": 50265, "pad_token_id": 1},
+        published={"max_position_embeddings": 514, "type_vocab_size": 1, "layer_norm_eps": 1e-5},
+        has_pairs=False,
+        first_position=1,
+        head_act="gelu",
+    ),
+    "albert": Family(  # Lan et al. 2019, arXiv 1909.11942
+        fields={"classifier_dropout": "classifier_dropout_prob"},
+        defaults={
+            "vocab_size": 30000,
+            "hidden_size": 4096,
+            "num_attention_heads": 64,
+            "intermediate_size": 16384,
+            "embedding_size": 128,
+            "num_hidden_groups": 1,
+            "hidden_act": "gelu_new",
+            "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0,
+            "classifier_dropout": 0.1,
+        },
+    ),
+    "distilbert": Family(  # Sanh et al. 2019, arXiv 1910.01108
+        fields={
+            "hidden_size": "dim",
+            "num_hidden_layers": "n_layers",
+            "num_attention_heads": "n_heads",
+            "intermediate_size": "hidden_dim",
+            "hidden_act": "activation",
+            "hidden_dropout_prob": "dropout",
+            "attention_probs_dropout_prob": "attention_dropout",
+            "classifier_dropout": "seq_classif_dropout",
+        },
+        defaults={
+            "num_hidden_layers": 6,
+            "type_vocab_size": 0,
+            "pooler_act": "relu",
+            "classifier_dropout": 0.2,
+        },
+        has_pooler=False,
+        has_pairs=False,
+    ),
+}
+
+# Fields of transformers' that make another model than we have, and the value that makes ours.
+FIXED: dict[str, Any] = {
+    "position_embedding_type": "absolute",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "inner_group_num": 1,
+    "sinusoidal_pos_embds": False,
 }
 
 KINDS: dict[str, Any] = {  # of the fields of BertConfig
     "int": int,
+    "int | None": int | None,
     "float": int | float,
     "float | None": int | float | None,
     "str": str,
@@ -43,7 +114,10 @@ KINDS: dict[str, Any] = {  # of the fields of BertConfig
 class BertConfig:
     """Everything that fixes a model's shape; names and defaults are those of transformers' `config.json`.
 
+    BERT, RoBERTa, ALBERT and DistilBERT are values of it.
+
     Args:
+        model_type: the family, a name in `FAMILIES`.
         vocab_size: number of pieces in the vocabulary.
         hidden_size: width of the hidden states.
         num_hidden_layers: number of encoder layers.
@@ -53,12 +127,17 @@ class BertConfig:
         hidden_dropout_prob: dropout on embeddings and on each sublayer's output.
         attention_probs_dropout_prob: dropout on the attention weights.
         max_position_embeddings: rows of the position table, the longest sequence.
-        type_vocab_size: number of segments.
+        type_vocab_size: number of segments; 0: there is no such table.
         initializer_range: standard deviation of the initial weights.
         layer_norm_eps: epsilon of every LayerNorm.
         pad_token_id: the id of padding, whose embedding starts as zero.
         classifier_dropout: dropout before a task's head; None takes `hidden_dropout_prob`.
         id2label: the task's labels by class index.
+        embedding_size: width of the embedding tables, from which a projection leads to `hidden_size`; None
+            takes `hidden_size`, without one (ALBERT's factorised embedding).
+        num_hidden_groups: how many different layers there are; the layers of a group share their weights.
+            None: all are different.
+        pooler_act: activation of the pooler, "tanh" or "relu".
         problem_type: "single_label_classification" or "regression"; None decides by the number of labels.
         features: the states that a feature-based tagger reads, a name in `bertmini.model.tagging.FEATURES`.
         extra: fields of a loaded `config.json` that bertmini does not use, kept for saving.
@@ -67,6 +146,7 @@ class BertConfig:
         InputError: when a value is of another kind or out of range, or the sizes do not fit together.
     """
 
+    model_type: str = "bert"
     vocab_size: int = 30522
     hidden_size: int = 768
     num_hidden_layers: int = 12
@@ -80,6 +160,9 @@ class BertConfig:
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
     pad_token_id: int = 0
+    embedding_size: int | None = None
+    num_hidden_groups: int | None = None
+    pooler_act: str = "tanh"
     classifier_dropout: float | None = None
     id2label: dict[int, str] | None = None
     problem_type: str | None = None
@@ -89,6 +172,12 @@ class BertConfig:
     def __post_init__(self) -> None:
         for each in fields(self):
             check_field(each.name, getattr(self, each.name), str(each.type))
+        if self.model_type not in FAMILIES:
+            raise InputError(f"model_type is {self.model_type!r}; expected one of {', '.join(FAMILIES)}")
+        if (groups := self.num_hidden_groups) and self.num_hidden_layers % groups:
+            raise InputError(
+                f"num_hidden_layers {self.num_hidden_layers} is not a multiple of num_hidden_groups {groups}"
+            )
         if self.id2label and list(self.id2label) != list(range(len(self.id2label))):
             raise InputError(f"id2label numbers its labels {list(self.id2label)!r:.60}; expected 0, 1, …")
         if self.hidden_size % self.num_attention_heads:
@@ -100,6 +189,32 @@ class BertConfig:
             raise InputError(f"pad_token_id {self.pad_token_id} is not one of the {self.vocab_size} ids")
 
     @property
+    def family(self) -> Family:
+        return FAMILIES[self.model_type]
+
+    @property
+    def first_position(self) -> int:
+        """The row of the position table that the first token gets; RoBERTa's follows that of padding."""
+        after = self.family.first_position
+        return 0 if after is None else self.pad_token_id + after
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of the longest sequence."""
+        return self.max_position_embeddings - self.first_position
+
+    @property
+    def fits_transformers(self) -> bool:
+        """Whether transformers has such encoders: there, only ALBERT is factorised and shares layers."""
+        parts = (self.embedding_size, self.num_hidden_groups)
+        has_theirs = None not in parts if self.model_type == "albert" else parts == (None, None)
+        return has_theirs and self.pooler_act == self.family.defaults.get("pooler_act", "tanh")
+
+    def group_of(self, layer: int) -> int:
+        """Which of the different layers stands at a depth, both from 0."""
+        return layer * (self.num_hidden_groups or self.num_hidden_layers) // self.num_hidden_layers
+
+    @property
     def head_size(self) -> int:
         return self.hidden_size // self.num_attention_heads
 
@@ -108,8 +223,14 @@ class BertConfig:
         return len(self.id2label) if self.id2label else 2
 
     @classmethod
-    def preset(cls, name: str, **overrides: Any) -> BertConfig:
-        """A published size by name: tiny, mini, small, medium, base or large."""
+    def preset(cls, name: str, family: str = "bert", **overrides: Any) -> BertConfig:
+        """A published size by name: tiny, mini, small, medium, base or large.
+
+        Args:
+            name: of the size.
+            family: a name in `FAMILIES`.
+            overrides: other fields.
+        """
         if name not in PRESETS:
             raise InputError(f"no preset {name!r}: choose one of {', '.join(PRESETS)}")
         layers, hidden, heads = PRESETS[name]
@@ -119,7 +240,8 @@ class BertConfig:
             "num_attention_heads": heads,
             "intermediate_size": 4 * hidden,
         }
-        return cls(**{**shape, **overrides})
+        known = FAMILIES.get(family, Family())  # an unknown name is refused with the other fields
+        return cls(**{**known.defaults, **known.published, **shape, "model_type": family, **overrides})
 
     def replace(self, **changes: Any) -> BertConfig:
         """The same configuration with some fields changed."""
@@ -130,8 +252,20 @@ class BertConfig:
         """Read a `config.json`, keeping the fields that bertmini does not know in `extra`."""
         values = read_json(Path(file))
         for name, expected in FIXED.items():
-            if (found := values.get(name) or expected[0]) not in expected:
-                raise InputError(f"{file}: {name} is {found!r}, and bertmini reads {expected[0]!r}")
+            if (found := values.get(name) or expected) != expected:
+                raise InputError(f"{file}: {name} is {found!r}, and bertmini reads {expected!r}")
+        model_type = values.get("model_type") or "bert"
+        if model_type == "bertmini":  # of a family, with a part that transformers does not have
+            model_type = values.pop("family", "bert")
+        if model_type not in FAMILIES:
+            raise InputError(
+                f"{file}: model_type is {model_type!r}, and bertmini reads {', '.join(FAMILIES)}"
+            )
+        family = FAMILIES[model_type]
+        for ours, theirs in family.fields.items():
+            if theirs in values:
+                values[ours] = values.pop(theirs)
+        values = {**family.defaults, **values, "model_type": model_type}
         known = {f.name for f in fields(cls)} - {"extra"}
         extra = {name: value for name, value in values.items() if name not in known}
         try:
@@ -144,17 +278,20 @@ class BertConfig:
     def to_dict(self) -> dict[str, Any]:
         """The content of `config.json`."""
         values = asdict(self)
-        values = {**values.pop("extra"), "model_type": "bert", **values}
+        values = {**values.pop("extra"), **values}
         if self.id2label:
             values["label2id"] = {label: index for index, label in self.id2label.items()}
-        return {name: value for name, value in values.items() if value is not None}
+        if self.pooler_act == self.family.defaults.get("pooler_act", "tanh"):
+            del values["pooler_act"]  # what a family always has, its files do not say
+        names = self.family.fields
+        return {names.get(name, name): value for name, value in values.items() if value is not None}
 
 
 def check_field(name: str, value: Any, kind: str) -> None:
     if not isinstance(value, KINDS.get(kind, object)):
         raise InputError(f"{name} is {value!r:.60}; expected {kind}")
-    smallest = 0 if name in ("num_hidden_layers", "pad_token_id") else 1
-    if kind == "int" and value < smallest:
+    smallest = 0 if name in ("num_hidden_layers", "pad_token_id", "type_vocab_size") else 1
+    if isinstance(value, int) and kind.startswith("int") and value < smallest:
         raise InputError(f"{name} is {value}; expected {smallest} or more")
     if "dropout" in name and value is not None and not 0 <= value <= 1:
         raise InputError(f"{name} is {value}; expected a probability, from 0 to 1")

@@ -36,7 +36,7 @@ def refuse_larger(tokenizer: WordPieceTokenizer, config: BertConfig) -> None:
 
 def longest_row(tokenizer: WordPieceTokenizer, config: BertConfig) -> int:
     """Tokens of a row at most: positions beyond may be as random as they began."""
-    return min(tokenizer.model_max_length, config.max_position_embeddings)
+    return min(tokenizer.model_max_length, config.max_length)
 
 
 @dataclass

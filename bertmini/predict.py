@@ -13,6 +13,7 @@ from bertmini.hub import locate
 from bertmini.inference import Precision, longest_row, refuse_larger
 from bertmini.machine import best_device
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
+from bertmini.model.checkpoint import our_class
 from bertmini.tasks import TASKS, fill, task_of
 from bertmini.tokenizer import WordPieceTokenizer
 
@@ -76,12 +77,13 @@ class Predictor:
         """
         directory = locate(directory)
         names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
-        if names[0] not in MODELS:
+        name = our_class(names[0])
+        if name not in MODELS:
             raise InputError(
                 f"{directory}/config.json: architectures is {names[0]}, which answers nothing; expected one "
                 f"of {', '.join(MODELS)}; fine-tune it first"
             )
-        model = MODELS[names[0]].from_pretrained(directory)
+        model = MODELS[name].from_pretrained(directory)
         if model.fresh:
             raise InputError(f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {names[0]}")
         tokenizer = WordPieceTokenizer.from_pretrained(directory)

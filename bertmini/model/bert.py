@@ -44,7 +44,7 @@ class BertOutput:
 class PretrainedModel(nn.Module):
     """What all models share: their configuration, how weights begin, and how they are loaded and saved."""
 
-    MODEL_TYPE = "bert"  # in config.json; "bertmini" where transformers has no such model
+    MODEL_TYPE = "bert"  # "bertmini" where transformers has no such head
     ARCHITECTURE = ""  # its name in config.json; "": that of the class
     HEAD = ""  # the layer that a new task begins anew; "": it has none
 
@@ -62,6 +62,11 @@ class PretrainedModel(nn.Module):
                 nn.init.zeros_(module.bias)
             if isinstance(module, nn.Embedding) and module.padding_idx is not None:
                 nn.init.zeros_(module.weight[module.padding_idx])
+
+    @property
+    def fits_transformers(self) -> bool:
+        """Whether transformers can hold the model; a file of another has the model_type bertmini."""
+        return self.MODEL_TYPE != "bertmini" and self.config.fits_transformers
 
     def begin_head(self, bias: float) -> None:
         """Draw the head's weights anew, and set its bias: one of as many labels may mean others."""
@@ -105,13 +110,15 @@ class Bert(PretrainedModel):
 
     Args:
         config: the model's shape.
-        add_pooler: whether to build the pooler, which NSP and classification need and MLM does not.
+        add_pooler: whether to build the pooler, which NSP and classification need and MLM does not. None: as
+            the family has it.
     """
 
     ARCHITECTURE = "BertModel"
 
-    def __init__(self, config: BertConfig, add_pooler: bool = True) -> None:
+    def __init__(self, config: BertConfig, add_pooler: bool | None = None) -> None:
         super().__init__(config)
+        add_pooler = config.family.has_pooler if add_pooler is None else add_pooler
         self.embeddings = Embeddings(config)
         self.encoder = Encoder(config)
         self.pooler = Pooler(config) if add_pooler else None
@@ -145,11 +152,11 @@ class Bert(PretrainedModel):
         """
         # A GPU is asked for the longest packed sequence here, before it has work that would make this wait.
         longest = input_ids.size(1) if cu_seqlens is None else int(cu_seqlens.diff().max())
-        self.check_inputs(input_ids, token_type_ids, longest)
-        if token_type_ids is None:
+        if token_type_ids is None or self.config.type_vocab_size < 2:  # not all families know segments
             token_type_ids = torch.zeros_like(input_ids)
+        self.check_inputs(input_ids, token_type_ids, longest)
         if position_ids is None:
-            position_ids = positions(input_ids, cu_seqlens)
+            position_ids = positions(input_ids, self.config, cu_seqlens)
         embedded = self.embeddings(input_ids, token_type_ids, position_ids)
         mask = attention_mask_for(attention_mask, cu_seqlens, longest)
         hidden_states, attentions = self.encoder(embedded, mask, return_attentions, return_hidden_states)
@@ -160,7 +167,7 @@ class Bert(PretrainedModel):
         return BertOutput(last, pooled, hidden_states if return_hidden_states else None, attentions)
 
     def check_inputs(self, input_ids: Tensor, token_type_ids: Tensor | None, longest: int) -> None:
-        rows = self.config.max_position_embeddings
+        rows = self.config.max_length
         if longest > rows:
             raise InputError(
                 f"input_ids {list(input_ids.shape)}: {longest} tokens, but the position table has {rows} "
@@ -170,7 +177,7 @@ class Bert(PretrainedModel):
             return
         for name, ids, size in (
             ("input_ids", input_ids, self.config.vocab_size),
-            ("token_type_ids", token_type_ids, self.config.type_vocab_size),
+            ("token_type_ids", token_type_ids, self.config.type_vocab_size or 1),
         ):
             if ids is not None and (ids.min() < 0 or ids.max() >= size):
                 raise InputError(
@@ -179,13 +186,19 @@ class Bert(PretrainedModel):
                 )
 
 
-def positions(input_ids: Tensor, cu_seqlens: Tensor | None) -> Tensor:
-    """Position ids [1, length], counted from 0 and from the start of each packed sequence."""
+def positions(input_ids: Tensor, config: BertConfig, cu_seqlens: Tensor | None = None) -> Tensor:
+    """Position ids [1 or batch, length], counted from 0 and from the start of each packed sequence.
+
+    RoBERTa counts what is no padding, from the id of padding on.
+    """
+    if config.first_position and cu_seqlens is None:
+        is_real = (input_ids != config.pad_token_id).long()
+        return is_real.cumsum(dim=1) * is_real + config.pad_token_id
     counted = torch.arange(input_ids.size(1), device=input_ids.device)
     if cu_seqlens is not None:
         starts = torch.repeat_interleave(cu_seqlens[:-1], cu_seqlens.diff(), output_size=input_ids.size(1))
         counted = counted - starts
-    return counted[None]
+    return counted[None] + config.first_position
 
 
 def attention_mask_for(
@@ -246,6 +259,10 @@ class BertForPreTraining(BertForMaskedLM):
         self.nsp_head = nn.Linear(config.hidden_size, 2)
         self.initialize()
 
+    @property
+    def fits_transformers(self) -> bool:
+        return super().fits_transformers and self.config.family.has_pairs
+
     def forward(
         self,
         input_ids: Tensor,
@@ -276,7 +293,7 @@ class BertForSequenceClassification(PretrainedModel):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        self.bert = Bert(config)
+        self.bert = Bert(config, add_pooler=True)
         rate = config.classifier_dropout
         self.dropout = Dropout(config.hidden_dropout_prob if rate is None else rate)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)

@@ -37,30 +37,115 @@ BERT_NAMES = {
     "mlm_head.transform": "cls.predictions.transform.dense",
     "mlm_head.norm": "cls.predictions.transform.LayerNorm",
     "nsp_head": "cls.seq_relationship",
-    "classifier": "classifier",
-    "crf": "crf",
-    "lstm": "lstm",
-    "sum": "sum",
-    "qa_outputs": "qa_outputs",
 }
 
-ENCODER = ("embeddings.", "encoder.")  # a file has all parts of these that the model has, and no others
+ROBERTA_NAMES = BERT_NAMES | {
+    "mlm_head": "lm_head",
+    "mlm_head.transform": "lm_head.dense",
+    "mlm_head.norm": "lm_head.layer_norm",
+}
+ALBERT_LAYER = "encoder.albert_layer_groups.{i}.albert_layers.0"  # of a group, whose layers are one
+ALBERT_NAMES = BERT_NAMES | {
+    "embeddings.projection": "encoder.embedding_hidden_mapping_in",
+    "encoder.layers.{i}.attention.query": f"{ALBERT_LAYER}.attention.query",
+    "encoder.layers.{i}.attention.key": f"{ALBERT_LAYER}.attention.key",
+    "encoder.layers.{i}.attention.value": f"{ALBERT_LAYER}.attention.value",
+    "encoder.layers.{i}.attention.output": f"{ALBERT_LAYER}.attention.dense",
+    "encoder.layers.{i}.attention_norm": f"{ALBERT_LAYER}.attention.LayerNorm",
+    "encoder.layers.{i}.feed_forward.up": f"{ALBERT_LAYER}.ffn",
+    "encoder.layers.{i}.feed_forward.down": f"{ALBERT_LAYER}.ffn_output",
+    "encoder.layers.{i}.feed_forward_norm": f"{ALBERT_LAYER}.full_layer_layer_norm",
+    "pooler.dense": "pooler",
+    "mlm_head": "predictions",
+    "mlm_head.transform": "predictions.dense",
+    "mlm_head.norm": "predictions.LayerNorm",
+    "nsp_head": "sop_classifier.classifier",
+}
+DISTILBERT_NAMES = BERT_NAMES | {
+    "encoder.layers.{i}.attention.query": "transformer.layer.{i}.attention.q_lin",
+    "encoder.layers.{i}.attention.key": "transformer.layer.{i}.attention.k_lin",
+    "encoder.layers.{i}.attention.value": "transformer.layer.{i}.attention.v_lin",
+    "encoder.layers.{i}.attention.output": "transformer.layer.{i}.attention.out_lin",
+    "encoder.layers.{i}.attention_norm": "transformer.layer.{i}.sa_layer_norm",
+    "encoder.layers.{i}.feed_forward.up": "transformer.layer.{i}.ffn.lin1",
+    "encoder.layers.{i}.feed_forward.down": "transformer.layer.{i}.ffn.lin2",
+    "encoder.layers.{i}.feed_forward_norm": "transformer.layer.{i}.output_layer_norm",
+    "mlm_head": "vocab_projector",
+    "mlm_head.transform": "vocab_transform",
+    "mlm_head.norm": "vocab_layer_norm",
+}
+NAMES = {
+    "bert": BERT_NAMES,
+    "roberta": ROBERTA_NAMES,
+    "albert": ALBERT_NAMES,
+    "distilbert": DISTILBERT_NAMES,
+}
+# There, the pooler of these models is a part of their heads, outside of the encoder, with its own name.
+POOLERS = {
+    ("roberta", "BertForSequenceClassification"): {
+        "bert.pooler.dense": "classifier.dense",
+        "classifier": "classifier.out_proj",
+    },
+    ("distilbert", "BertForSequenceClassification"): {"bert.pooler.dense": "pre_classifier"},
+    ("distilbert", "BertForMultipleChoice"): {"bert.pooler.dense": "pre_classifier"},
+}
+DECODERS = {
+    "bert": "cls.predictions.decoder.weight",
+    "roberta": "lm_head.decoder.weight",
+    "albert": "predictions.decoder.weight",
+    "distilbert": "vocab_projector.weight",
+}
+CLASSES = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "distilbert": "DistilBert"}
+
+# A file has all parts of these that the model has, and no others.
+ENCODER = ("embeddings.", "encoder.", "transformer.")
 HEADS = ("classifier.", "crf.", "lstm.", "sum.")  # they are new where another task had them
 PICKLED = {".bin", ".pt", ".pth", ".pkl", ".ckpt"}
 
 
-def transformers_name(name: str) -> str:
+def transformers_name(name: str, names: dict[str, str] = BERT_NAMES, encoder: str = "bert") -> str:
     """The name that transformers gives to a parameter of ours.
+
+    Args:
+        name: ours.
+        names: ours and transformers', of modules.
+        encoder: what transformers calls the encoder in a model with a head.
 
     >>> transformers_name("bert.encoder.layers.3.feed_forward.up.weight")
     'bert.encoder.layer.3.intermediate.dense.weight'
     """
-    prefix = "bert." if name.startswith("bert.") else ""
-    module, _, kind = name.removeprefix("bert.").rpartition(".")
+    module, _, kind = name.rpartition(".")
     number = re.search(r"\.(\d+)\.", module)
     if number:
         module = module.replace(number[0], ".{i}.", 1)
-    return f"{prefix}{BERT_NAMES[module]}.{kind}".replace("{i}", number[1] if number else "")
+    prefix = ""
+    if module not in names and module.startswith("bert."):
+        module, prefix = module.removeprefix("bert."), f"{encoder}."
+    theirs = names.get(module, module)  # what is the same there, or is not there at all, needs no row
+    return f"{prefix}{theirs}.{kind}".replace("{i}", number[1] if number else "")
+
+
+def names_of(model: PretrainedModel) -> dict[str, str]:
+    """The names of a model's parameters, and those of transformers; the layers of a group are one there."""
+    config, family = model.config, model.config.model_type
+    names = NAMES[family] | POOLERS.get((family, type(model).__name__), {})
+
+    def in_group(name: str) -> str:
+        return re.sub(r"(?<=\.layers\.)\d+", lambda match: str(config.group_of(int(match[0]))), name)
+
+    return {name: transformers_name(in_group(name), names, family) for name in model.state_dict()}
+
+
+def our_class(architecture: str) -> str:
+    """The class that stands for one of transformers'.
+
+    >>> our_class("RobertaForMaskedLM")
+    'BertForMaskedLM'
+    """
+    for theirs in CLASSES.values():
+        if architecture.startswith(theirs):
+            return f"Bert{architecture.removeprefix(theirs)}"
+    return architecture
 
 
 def read_weights(directory: Path) -> dict[str, Tensor]:
@@ -96,14 +181,18 @@ def load_weights(model: PretrainedModel, directory: Path) -> tuple[str, ...]:
         InputError: where a shape differs, or the encoders do not have the same parts.
     """
     # A bare encoder's file has no "bert." in front of its names, a model with heads has: here nobody has.
-    stored = {name.removeprefix("bert."): tensor for name, tensor in read_weights(directory).items()}
+    family = model.config.model_type
+    prefix = f"{family}."
+    weights = read_weights(directory)
+    refuse_other_family(weights, family, directory)
+    stored = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):  # of LayerNorm, in the first checkpoints
         stored = {name.replace(old, new): tensor for name, tensor in stored.items()}
-    refuse_untied(stored, directory)
-    fresh, state = [], {}
+    refuse_untied(stored, DECODERS[family], directory)
+    fresh, state, names = [], {}, names_of(model)
     for name, parameter in model.state_dict().items():
-        theirs = transformers_name(name).removeprefix("bert.")
-        tensor = stored.pop(theirs, None)
+        theirs = names[name].removeprefix(prefix)
+        tensor = stored.get(theirs)
         if tensor is None and theirs.startswith(ENCODER):
             raise InputError(f"{directory} lacks {theirs}, which its config.json asks for")
         if tensor is None or (theirs.startswith(HEADS) and tensor.shape != parameter.shape):
@@ -115,7 +204,7 @@ def load_weights(model: PretrainedModel, directory: Path) -> tuple[str, ...]:
             )
         else:
             state[name] = tensor.to(parameter.dtype)
-    for name in stored:
+    for name in stored.keys() - {theirs.removeprefix(prefix) for theirs in names.values()}:
         if name.startswith(ENCODER) and not name.endswith("_ids"):  # old files hold position_ids: 0, 1, 2, …
             raise InputError(
                 f"{directory} holds {name}, and its config.json asks for no such part; "
@@ -125,8 +214,17 @@ def load_weights(model: PretrainedModel, directory: Path) -> tuple[str, ...]:
     return tuple(fresh)
 
 
-def refuse_untied(stored: dict[str, Tensor], directory: Path) -> None:
-    decoder = stored.get("cls.predictions.decoder.weight")
+def refuse_other_family(weights: dict[str, Tensor], family: str, directory: Path) -> None:
+    encoders = {name.split(".")[0] for name in weights} & NAMES.keys() - {family}
+    if encoders:
+        raise InputError(
+            f"{directory} holds the weights of another family: they are named {encoders.pop()}.…, and "
+            f"its config.json has model_type {family!r}"
+        )
+
+
+def refuse_untied(stored: dict[str, Tensor], decoder_name: str, directory: Path) -> None:
+    decoder = stored.get(decoder_name)
     words = stored.get("embeddings.word_embeddings.weight")
     if decoder is not None and words is not None and not torch.equal(decoder, words):
         raise InputError(f"{directory}: its decoder is not its word embedding, and BERT's are one matrix")
@@ -134,11 +232,18 @@ def refuse_untied(stored: dict[str, Tensor], directory: Path) -> None:
 
 def save(model: PretrainedModel, directory: Path, dtype: torch.dtype | None = None) -> None:
     """Write `config.json` and `model.safetensors`."""
+    names = names_of(model)
     weights = {
-        transformers_name(name): tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        names[name]: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
         for name, tensor in model.state_dict().items()
     }
     architecture = model.ARCHITECTURE or type(model).__name__
-    config = {**model.config.to_dict(), "model_type": model.MODEL_TYPE, "architectures": [architecture]}
+    family = model.config.model_type
+    if model.fits_transformers:
+        kind = {"model_type": family}
+        architecture = architecture.replace("Bert", CLASSES[family], 1)
+    else:
+        kind = {"model_type": "bertmini", "family": family}
+    config = {**model.config.to_dict(), **kind, "architectures": [architecture]}
     write(directory / "model.safetensors", serialize(weights, metadata={"format": "pt"}))
     write(directory / "config.json", (json.dumps(config, indent=2) + "\n").encode())

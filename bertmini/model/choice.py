@@ -25,7 +25,7 @@ class BertForMultipleChoice(PretrainedModel):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        self.bert = Bert(config)
+        self.bert = Bert(config, add_pooler=True)
         rate = config.classifier_dropout
         self.dropout = Dropout(config.hidden_dropout_prob if rate is None else rate)
         self.classifier = nn.Linear(config.hidden_size, 1)

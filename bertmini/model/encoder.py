@@ -65,7 +65,7 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The stack of layers.
+    """The stack of layers. Where the layers of a group share their weights, they are one module.
 
     With `checkpointing` a training step keeps each layer's input alone, and computes the rest again when the
     backward pass comes to that layer: a third more time for a small part of the memory (Chen et al. 2016,
@@ -76,7 +76,8 @@ class Encoder(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_hidden_layers))
+        different = [Layer(config) for _ in range(config.num_hidden_groups or config.num_hidden_layers)]
+        self.layers = nn.ModuleList(different[config.group_of(i)] for i in range(config.num_hidden_layers))
 
     def forward(
         self,

@@ -15,15 +15,19 @@ IGNORED = -100
 
 
 class Pooler(nn.Module):
-    """The hidden state of [CLS] through a linear layer and tanh: one vector for the whole input."""
+    """The hidden state of [CLS] through a linear layer and tanh: one vector for the whole input.
+
+    DistilBERT, whose classifier has such a layer of its own, takes relu.
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         self.dense = nn.Linear(config.hidden_size, config.hidden_size)
+        self.activation = {"tanh": torch.tanh, "relu": torch.relu}[config.pooler_act]
 
     def forward(self, cls_states: Tensor) -> Tensor:
         """[sequences, hidden] to the same shape."""
-        return torch.tanh(self.dense(cls_states))
+        return self.activation(self.dense(cls_states))
 
 
 class MaskedLMHead(nn.Module):
@@ -35,9 +39,10 @@ class MaskedLMHead(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        self.transform = nn.Linear(config.hidden_size, config.hidden_size)
-        self.activation = ACTIVATIONS[config.hidden_act]
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        width = config.embedding_size or config.hidden_size  # of a word's embedding
+        self.transform = nn.Linear(config.hidden_size, width)
+        self.activation = ACTIVATIONS[config.family.head_act or config.hidden_act]
+        self.norm = nn.LayerNorm(width, eps=config.layer_norm_eps)
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
 
     def forward(self, hidden_states: Tensor, word_embeddings: Tensor) -> Tensor:

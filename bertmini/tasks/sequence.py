@@ -118,8 +118,10 @@ def logits_of_first(
     """
     bert: Any = model.bert
     mask = attention_mask_for(attention_mask)
+    if model.config.type_vocab_size < 2:
+        token_type_ids = torch.zeros_like(input_ids)
     bert.check_inputs(input_ids, token_type_ids, input_ids.size(1))
-    hidden_states = bert.embeddings(input_ids, token_type_ids, positions(input_ids, None))
+    hidden_states = bert.embeddings(input_ids, token_type_ids, positions(input_ids, model.config))
     *layers, last = bert.encoder.layers
     for layer in layers:
         hidden_states, _ = layer(hidden_states, mask)

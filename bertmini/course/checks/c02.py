@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -76,7 +78,8 @@ def embeddings(attempt) -> None:
     config = BertConfig(
         vocab_size=4, hidden_size=3, num_attention_heads=1, max_position_embeddings=3, layer_norm_eps=0.0
     )
-    mine, theirs = attempt(config), Embeddings(config).eval()
+    mine: Any = attempt(config)
+    theirs: Any = Embeddings(config).eval()
     rows = torch.tensor([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.0, 2.0, 1.0], [0.0, 1.0, 3.0]])
     theirs.word.weight.copy_(rows)
     theirs.position.weight.copy_(torch.tensor([[0.0, 1.0, 0.0], [0.0, 0.0, 2.0], [3.0, 0.0, 0.0]]))
