@@ -38,7 +38,7 @@ Row = tuple[list[str], list[str], list[str]]  # a sentence: where each word stan
 FORMATS = (".conll", ".txt", ".tsv", ".bio", ".iob", ".jsonl")
 WORDS, TAGS = ("tokens", "words"), ("tags", "ner_tags", "labels")  # what columns are called
 DOCUMENT = "-DOCSTART-"
-_TAG = re.compile(r"([BIESLU])-(.+)")
+TAG = re.compile(r"([BIESLU])-(.+)")
 
 
 def entities_of(tags: Sequence[str]) -> list[Entity]:
@@ -53,7 +53,7 @@ def entities_of(tags: Sequence[str]) -> list[Entity]:
     found: list[Entity] = []
     start, label, is_closed = None, "", False
     for place, tag in enumerate([*tags, "O"]):
-        parts = _TAG.fullmatch(tag)
+        parts = TAG.fullmatch(tag)
         prefix, kind = parts.groups() if parts else ("O", "") if tag == "O" else ("I", tag)
         if start is not None and (is_closed or prefix in "OBSU" or kind != label):
             found.append(Entity(start, place, label))
@@ -133,7 +133,7 @@ def read_tagged(
 def _in_bio(row: Row) -> Tagged:
     places, words, tags = row
     for place, tag in zip(places, tags, strict=True):
-        if tag != "O" and not _TAG.fullmatch(tag):
+        if tag != "O" and not TAG.fullmatch(tag):
             raise InputError(
                 f"{place}: {tag!r} is no tag; expected O, B-place, I-place, …; "
                 "if tags stand in another column, name it with --label-column"
