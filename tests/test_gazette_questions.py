@@ -122,7 +122,7 @@ def test_shared_words_find_half_of_the_answers(train, test):
     right = [bool(q.answers) and q.answers[0].text.lower() == f for q, f in zip(test, found, strict=True)]
     answerable = np.array([bool(question.answers) for question in test])
     exact, overall = np.mean(np.array(right)[answerable]), np.mean(right)
-    print(f"\nquestions: exact match by shared words {exact:.1%} where there is an answer, {overall:.1%} of all")
+    print(f"\nquestions: exact match by shared words {exact:.1%} where there is one, {overall:.1%} of all")
     assert 0.35 < exact < 0.80
     assert overall < 0.6
 

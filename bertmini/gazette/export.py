@@ -48,6 +48,11 @@ def squad(questions: Sequence[Any]) -> Files:
     return {".json": json.dumps({"version": "v2.0", "data": data}, ensure_ascii=False, indent=1) + "\n"}
 
 
+def parallel(examples: Sequence[Any]) -> Files:
+    """Two files, of which line i of one is the translation of line i of the other."""
+    return {".en": lines([e.source for e in examples]), ".qu": lines([e.target for e in examples])}
+
+
 def corpus(documents: Sequence[Any]) -> Files:
     """A sentence a line, a blank line between documents."""
     return {".txt": "\n".join(lines(document.sentences) for document in documents)}
@@ -55,7 +60,7 @@ def corpus(documents: Sequence[Any]) -> Files:
 
 FORMATS: dict[str, Callable[[Sequence[Any]], Files]] = {
     "emotion": text_label, "similarity": scored_pairs, "entities": columns, "questions": squad,
-    "corpus": corpus,
+    "quillish": parallel, "corpus": corpus,
 }  # fmt: skip
 
 

@@ -27,9 +27,11 @@ from bertmini.gazette.entities import entities
 from bertmini.gazette.exact import Reading, merge
 from bertmini.gazette.gazette import SPLITS, Dice, Document, Gazette
 from bertmini.gazette.questions import questions
+from bertmini.gazette.quillish import quillish
 from bertmini.gazette.world import words_of
 
 SIZES = {"train": 4000, "dev": 1000, "test": 1000}
+MORE = {"quillish": {"train": 10_000}}                # who has to learn every word of a language
 EMOTION_ROLES = ("letter_contrast", "letter_deed", "letter_kin", "letter_denial")
 DEAL_PARTS = ("deal", "hero", "friend", "goods", "place")
 
@@ -87,6 +89,7 @@ def change(gazette: Gazette, dice: Dice, plan: dict[str, int], part: str) -> Non
 # Each gives the first n examples of a split; example i is the same whatever n is.
 TASKS: dict[str, Callable[[Gazette, str, int], list[Any]]] = {
     "emotion": emotion, "similarity": similarity, "entities": entities, "questions": questions,
+    "quillish": quillish,
 }  # fmt: skip
 
 
@@ -95,4 +98,4 @@ def task(gazette: Gazette, name: str, split: str, n: int | None) -> list[Any]:
         raise InputError(f"gazette: found task {name!r}; expected one of {', '.join(TASKS)}")
     if split not in SPLITS:
         raise InputError(f"gazette: found split {split!r}; expected one of {', '.join(SPLITS)}")
-    return TASKS[name](gazette, split, SIZES[split] if n is None else n)
+    return TASKS[name](gazette, split, MORE.get(name, SIZES).get(split, SIZES[split]) if n is None else n)
