@@ -169,3 +169,17 @@ def test_the_one_table_reads_every_committed_measurement():
         "cost model",
     ):
         assert measured in printed
+
+
+def test_questions_show_every_contestant_with_and_without_the_threshold(folder):
+    dev = {"exact": 0.5, "f1": 0.625, "has_answer_f1": 0.75, "no_answer_f1": 0.25}
+    run = {"dev": dev, "training_windows_per_second": 12.34, "answering_windows_per_second": 40.0}
+    ours = run | {"dev at the threshold": dev | {"f1": 0.6875}}
+    runs = {"bertmini": [ours], "transformers": [run], "transformers_tuned": [run]}
+    measured = {"machine": MACHINE, "versions": VERSIONS, "rows": 4000, "dev_questions": 1629, "runs": runs}
+    (folder / "questions.json").write_text(json.dumps(measured))
+    text = results.questions()
+    assert "| bertmini | 1 | 50.0% | 62.5% | 75.0% | 25.0% |" in text
+    assert "| bertmini, with its threshold | 1 | 50.0% | 68.8% | 75.0% | 25.0% |" in text
+    assert "| transformers, tuned | 12.3 | 40.0 |" in text
+    assert "4,000 training questions, 1,629 dev questions." in text

@@ -19,6 +19,7 @@ _HOME = {
     "head_shares": "bertmini.viz.measure",
     "boxes": "bertmini.viz.shapes",
     "token_boxes": "bertmini.viz.tokens",
+    "answer_places": "bertmini.viz.answers",
     "entity_spans": "bertmini.viz.spans",
     "loss_curve": "bertmini.viz.curves",
     "range_curve": "bertmini.viz.curves",

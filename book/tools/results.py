@@ -253,6 +253,36 @@ def emotion() -> str:
     return "\n\n".join([*parts, where(measured)])
 
 
+def questions() -> str:
+    measured = read("questions")
+    if measured is None:
+        return missing("python benchmarks/questions.py --data DATA/squad --model MODEL")
+    runs = measured["runs"]
+    results = {
+        "transformers": ("transformers", "dev"),
+        "transformers, tuned": ("transformers_tuned", "dev"),
+        "bertmini": ("bertmini", "dev"),
+        "bertmini, with its threshold": ("bertmini", "dev at the threshold"),
+    }
+    parts = ("exact", "f1", "has_answer_f1", "no_answer_f1")
+    rows = [
+        [name, len(runs[who]), *(percent([run[dev][part] for run in runs[who]]) for part in parts)]
+        for name, (who, dev) in results.items()
+    ]
+    names = {who: name for name, (who, dev) in results.items() if dev == "dev"}
+    speeds = [
+        [name, *(f"{statistics.median(run[f'{kind}_windows_per_second'] for run in runs[who]):.1f}"
+                 for kind in ("training", "answering"))]
+        for who, name in names.items()
+    ]  # fmt: skip
+    header = ["", "runs", "exact match", "F1", "F1, with an answer", "F1, without"]
+    told = f"{measured['rows']:,} training questions, {measured['dev_questions']:,} dev questions."
+    return "\n\n".join([
+        table(header, rows), told,
+        table(["windows a second", "training", "answering"], speeds), where(measured),
+    ])  # fmt: skip
+
+
 def gazette() -> str:
     if not METRICS.exists():
         return "*Not measured yet.* The model that bertmini ships brings its own measurement, `metrics.json`."
@@ -289,6 +319,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         finetuning,
         classes,
         emotion,
+        questions,
         gazette,
     )
 }
