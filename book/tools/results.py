@@ -283,6 +283,30 @@ def questions() -> str:
     ])  # fmt: skip
 
 
+def tagging() -> str:
+    measured = read("tagging")
+    if measured is None:
+        return missing("python benchmarks/tagging.py --data DATA --model MODEL")
+    parts = []
+    if side_by_side := measured.get("fine-tuning"):
+        rows = [
+            [
+                name,
+                len(runs),
+                *(percent([run[which] for run in runs]) for which in ("f1", "precision", "recall")),
+                f"{statistics.median(run['seconds'] for run in runs):,.0f}",
+            ]
+            for name, runs in side_by_side["runs"].items()
+        ]
+        header = ["WNUT 2017, test", "runs", "entity F1", "precision", "recall", "seconds, median"]
+        parts.append(table(header, rows))
+    if ways := measured.get("features"):
+        names = list(next(iter(ways.values())))
+        rows = [[name, *(percent([run["f1"] for run in ways[data][name]]) for data in ways)] for name in names]
+        parts.append(table(["entity F1, test", *ways], rows))
+    return "\n\n".join([*parts, where(measured)])
+
+
 def gazette() -> str:
     if not METRICS.exists():
         return "*Not measured yet.* The model that bertmini ships brings its own measurement, `metrics.json`."
@@ -320,6 +344,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         classes,
         emotion,
         questions,
+        tagging,
         gazette,
     )
 }
