@@ -302,7 +302,9 @@ def tagging() -> str:
         parts.append(table(header, rows))
     if ways := measured.get("features"):
         names = list(next(iter(ways.values())))
-        rows = [[name, *(percent([run["f1"] for run in ways[data][name]]) for data in ways)] for name in names]
+        rows = [
+            [name, *(percent([run["f1"] for run in ways[data][name]]) for data in ways)] for name in names
+        ]
         parts.append(table(["entity F1, test", *ways], rows))
     return "\n\n".join([*parts, where(measured)])
 
