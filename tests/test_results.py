@@ -196,3 +196,34 @@ def test_questions_show_every_contestant_with_and_without_the_threshold(folder):
     assert "| bertmini, with its threshold | 1 | 50.0% | 68.8% | 75.0% | 25.0% |" in text
     assert "| transformers, tuned | 12.3 | 40.0 |" in text
     assert "4,000 training questions, 1,629 dev questions." in text
+
+
+def test_the_five_sets_show_quality_and_time_beside_trainer(folder):
+    runs = {
+        "bertmini": [
+            {"seed": 0, "seconds": 100.0, "pearson": 0.8},
+            {"seed": 1, "seconds": 102.0, "pearson": 0.9},
+        ],
+        "trainer": [{"seed": 0, "seconds": 303.0, "pearson": 0.75}],
+    }
+    stsb = {"rows": 5749, "measure": "pearson", "runs": runs, "time_ratios": {"trainer": 3.0}}
+    measured = {"machine": MACHINE, "versions": VERSIONS, "rows": 8000, "stsb": stsb}
+    (folder / "finetuning.json").write_text(json.dumps(measured))
+    text = results.five_sets()
+    assert "| stsb, bertmini | 2 | 101 |  | pearson | 0.850 (from 0.800 to 0.900) |" in text
+    assert "| stsb, Trainer | 1 | 303 | 3.0 | pearson | 0.750 |" in text
+    assert "| rte: not measured yet |" in text
+
+
+def test_school_questions_stand_beside_their_floors(folder):
+    runs = {"bertmini": [{"seconds": 100.0, "accuracy": 0.5}, {"seconds": 120.0, "accuracy": 0.52}]}
+    measured = {
+        "machine": MACHINE, "versions": VERSIONS, "rows": 2147, "questions": 549, "chance": 0.25,
+        "baselines": {"tfidf": 0.3, "option_words": 0.34}, "runs": runs,
+    }  # fmt: skip
+    (folder / "choice.json").write_text(json.dumps(measured))
+    text = results.choice()
+    assert "| guessing |  | 25.0% |  |" in text
+    assert "| words in common (TF-IDF) |  | 30.0% |  |" in text
+    assert "| bertmini | 2 | 51.0% (from 50.0% to 52.0%) | 110 |" in text
+    assert "2,147 questions to train on, 549 to answer." in text

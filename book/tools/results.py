@@ -309,6 +309,40 @@ def tagging() -> str:
     return "\n\n".join([*parts, where(measured)])
 
 
+def five_sets() -> str:
+    measured = read("finetuning")
+    if measured is None:
+        return missing("python benchmarks/finetuning.py --data DATA --model MODEL")
+    names = {"bertmini": "bertmini", "trainer": "Trainer", "trainer_tuned": "Trainer, tuned"}
+    rows = []
+    for name in ("emotion", "sst2", "trec", "rte", "stsb"):
+        of_set = measured.get(name, {"runs": {}})
+        for who, runs in of_set["runs"].items():
+            measure = of_set.get("measure", "accuracy")
+            seconds = statistics.median(run["seconds"] for run in runs)
+            ratio = f"{of_set['time_ratios'][who]:.1f}" if who in of_set["time_ratios"] else ""
+            found = decimals([run[measure] for run in runs])
+            rows.append([f"{name}, {names[who]}", len(runs), f"{seconds:,.0f}", ratio, measure, found])
+        if not of_set["runs"]:
+            rows.append([f"{name}: not measured yet", "", "", "", "", ""])
+    header = ["", "runs", "seconds, median", "over bertmini's", "measure", "dev"]
+    return "\n\n".join([table(header, rows), f"At most {measured['rows']:,} training rows.", where(measured)])
+
+
+def choice() -> str:
+    measured = read("choice")
+    if measured is None:
+        return missing("python benchmarks/choice.py --data DATA --model MODEL")
+    names = {"tfidf": "words in common (TF-IDF)", "option_words": "words of the option alone"}
+    rows = [["guessing", "", percent([measured["chance"]]), ""]]
+    rows += [[names[name], "", percent([value]), ""] for name, value in measured["baselines"].items()]
+    for who, runs in measured["runs"].items():
+        seconds = f"{statistics.median(run['seconds'] for run in runs):,.0f}"
+        rows.append([who, len(runs), percent([run["accuracy"] for run in runs]), seconds])
+    text = f"{measured['rows']:,} questions to train on, {measured['questions']:,} to answer."
+    return "\n\n".join([table(["", "runs", "right", "seconds, median"], rows), text, where(measured)])
+
+
 def gazette() -> str:
     if not METRICS.exists():
         return "*Not measured yet.* The model that bertmini ships brings its own measurement, `metrics.json`."
@@ -347,6 +381,8 @@ SECTIONS: dict[str, Callable[[], str]] = {
         emotion,
         questions,
         tagging,
+        five_sets,
+        choice,
         gazette,
     )
 }
