@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim import lr_scheduler
 
 from bertmini import BertConfig, BertForPreTraining
+from bertmini.cli import main
 from bertmini.errors import InputError
 from bertmini.training import SCHEDULES, Options, Run, train
 from bertmini.training.ema import move_average
@@ -300,3 +301,78 @@ def test_a_loss_that_never_falls_is_told():
 def test_a_range_that_is_none_is_refused(steps, settings, told):
     with pytest.raises(InputError, match=told):
         find_learning_rate(new_model(), batch_at, Options(steps=steps), **settings)
+
+
+def command(line: str, *more: object) -> int:
+    return main([*line.split(), *map(str, more)])
+
+
+def test_a_rate_is_found_from_the_command_line(tmp_path, pretrained, mood_files, capsys):
+    """With a picture, and with the options that fine-tuning has."""
+    out = tmp_path / "found"
+    line = f"lr-find classify --data {mood_files} --model {pretrained} --rates 40 --batch-size 8"
+    assert command(f"{line} --precision float32 --weight-decay 0 --out", out) == 0
+    told = capsys.readouterr().out
+    record = json.loads((out / "lr_find.json").read_text())
+    assert sorted(path.name for path in out.iterdir()) == ["lr_find.json", "lr_find.png"]
+    assert len(record["rates"]) == len(record["losses"]) <= 40
+    assert f"{record['suggestions']['steepest']:.1e}" in told
+    assert (out / "lr_find.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_task_that_is_finetuned_has_its_search_for_a_rate():
+    from bertmini.cli import COMMANDS
+
+    tasks = [name.split()[1] for name in COMMANDS if name.startswith("finetune ")]
+    assert tasks == [name.split()[1] for name in COMMANDS if name.startswith("lr-find ")]
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [("--rates 3", "--rates 3: expected 10 or more"), ("--lowest 0", "--lowest 0.0: expected more than 0"),
+     ("--lowest 2", "from 2 to 1; expected a rise"), ("--ema 1", "--ema 1.0: expected 0 or more")],
+)  # fmt: skip
+def test_a_search_that_cannot_be_made_is_one_line_and_leaves_nothing(
+    tmp_path, pretrained, mood_files, capsys, options, told
+):
+    line = f"lr-find classify --data {mood_files} --model {pretrained} {options} --out"
+    assert command(line, tmp_path / "found") == 2
+    assert told in (error := capsys.readouterr().err)
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_finetuning_with_a_schedule_and_an_average_saves_the_average_and_reloads_in_one_line(
+    tmp_path, pretrained, mood_files
+):
+    from safetensors.torch import load_file
+
+    from bertmini import Predictor
+
+    out = tmp_path / "run"
+    line = f"finetune classify --data {mood_files} --model {pretrained} --epochs 1 --batch-size 8"
+    assert command(f"{line} --schedule one-cycle --warmup-share 0.3 --ema 0.8 --out", out) == 0
+    options = json.loads((out / "run.json").read_text())["training"]
+    assert (options["schedule"], options["ema"]) == ("one-cycle", 0.8)
+    last = Run(out).saved()[-1]
+    average, raw = load_file(last / "average.safetensors"), load_file(last / "model.safetensors")
+    saved = load_file(out / "model.safetensors")
+    assert torch.equal(saved["classifier.weight"], average["classifier.weight"])
+    assert not torch.equal(saved["classifier.weight"], raw["classifier.weight"])
+    assert Predictor.from_pretrained(out)("the captain was happy")["label"] in ("joy", "fear", "anger")
+
+
+def test_a_readers_own_schedule_takes_the_place_of_the_packages():
+    from bertmini import course
+
+    def linear_schedule(step, steps, warmup):
+        return 0.5
+
+    try:
+        course.use(linear_schedule)
+        options = Options(steps=3, learning_rate=1e-3, log_every=1, precision="float32")
+        rates = train(new_model(), batch_at, options).curve("learning_rate")[1]
+        assert rates == [5e-4] * 3
+    finally:
+        course.use(None)
+    assert SCHEDULES["linear"](0, 10, 0) == 1
