@@ -26,6 +26,7 @@ from bertmini.data.questions import Answer, Question, read_questions
 from bertmini.tasks import TASKS, finetune, load_for_task, qa, squad, task_options
 from bertmini.tasks.qa import best_spans, end_of_letter, threshold_of
 from bertmini.tasks.windows import PIECE, QuestionData, WindowRows, encode, slide, windows
+from bertmini.viz.answers import answer_places, break_lines
 
 WORDS = [
     "who",
@@ -588,6 +589,29 @@ def test_a_question_answering_model_of_transformers_answers_here(model, tokenize
     theirs.save_pretrained(tmp_path / "theirs")
     tokenizer.save_pretrained(tmp_path / "theirs")
     assert Predictor.from_pretrained(tmp_path / "theirs")(("who sails", CONTEXT))["answer"] in CONTEXT
+
+
+# The picture
+
+
+def test_the_picture_says_in_words_where_the_answer_may_begin_and_end():
+    offsets = [(0, 4), (5, 9), (10, 13), (14, 17)]
+    picture = answer_places(
+        "mara sold the tea", offsets, [0, 0, 0.75, 0.25], [0.1, 0, 0, 0.9], (10, 17), "What?"
+    )
+    assert picture.alt == (
+        "What?: a passage of 17 characters; the answer: it begins at 'the' (75%) or at 'tea' (25%), "
+        "it ends at 'tea' (90%) or at 'mara' (10%); framed: 'the tea'."
+    )
+    assert picture.png().startswith(b"\x89PNG")
+
+
+@given(st.text(alphabet="ab ", max_size=60))
+@settings(max_examples=60, deadline=None)
+def test_lines_hold_the_whole_text_and_are_no_longer_than_they_may(text):
+    lines = break_lines(text, 10)
+    assert "".join(text[first:last] for first, last in lines) == text
+    assert all(len(text[first:last].rstrip()) <= 10 for first, last in lines)
 
 
 # The commands

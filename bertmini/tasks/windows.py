@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,8 @@ SHORTEST = 12  # tokens of a window: a question, three special tokens, and somet
 Piece = tuple[np.ndarray, np.ndarray]  # ids [tokens]; where each stands in the passage [tokens, 2]
 
 
-class Window(NamedTuple):
+@dataclass(frozen=True, eq=False, slots=True)
+class Window:
     """A stretch of a passage with its question: [CLS] question [SEP] stretch [SEP]."""
 
     question: np.ndarray  # int64 [tokens]
@@ -112,7 +114,7 @@ class WindowRows(Rows):
     """Windows as a model reads them, and the places at which an answer may begin or end."""
 
     def __init__(self, windows: Sequence[Window], tokenizer: Any) -> None:
-        cls, sep = ([tokenizer.cls_token_id], [tokenizer.sep_token_id])
+        cls, sep = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
         parts = [part for each in windows for part in (cls, each.question, sep, each.ids, sep)]
         self.firsts = np.array([each.first for each in windows])
         self.own = np.array([each.own for each in windows]) + self.firsts[:, None]  # [rows, 2], in the row
