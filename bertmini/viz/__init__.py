@@ -21,6 +21,7 @@ _HOME = {
     "token_boxes": "bertmini.viz.tokens",
     "answer_places": "bertmini.viz.answers",
     "entity_spans": "bertmini.viz.spans",
+    "learning_curve": "bertmini.viz.curves",
     "loss_curve": "bertmini.viz.curves",
     "range_curve": "bertmini.viz.curves",
     "schedule_curves": "bertmini.viz.curves",

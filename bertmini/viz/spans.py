@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from zlib import adler32
 
 from bertmini.data.tagged import Entity, entities_of
 from bertmini.errors import InputError
@@ -12,7 +13,7 @@ from bertmini.viz.tokens import SMALL, TokenBoxes
 
 # In a widget, HTML is black of itself; the book's page has a name for its ink, Jupyter and Colab have not.
 STYLE = "line-height:2.1;margin:0 0 10px 0;color:var(--pst-color-text-base,inherit)"
-BOX = "padding:2px 5px;border-radius:4px"
+BOX = "padding:2px 5px;border-radius:4px;-webkit-box-decoration-break:clone;box-decoration-break:clone"
 LINES = ("solid", "dashed", "dotted", "double")
 
 
@@ -24,7 +25,7 @@ def entity_spans(words: Sequence[str], **tags: Sequence[str]) -> TokenBoxes:
         tags: rows of a tag for each word, by name: `entity_spans(words, truth=…, answer=…)`.
 
     Returns:
-        The text in boxes. Kinds differ in colour and line, and each box says its own.
+        The text in boxes. Each box says its kind, and kinds have colours and lines that stay theirs.
 
     Raises:
         InputError: a row has not as many tags as there are words.
@@ -33,10 +34,9 @@ def entity_spans(words: Sequence[str], **tags: Sequence[str]) -> TokenBoxes:
         if len(row) != len(words):
             raise InputError(f"{name} has {len(row)} tags for {len(words)} words; expected one each")
     rows = {name: entities_of(row) for name, row in tags.items()}
-    kinds = sorted({entity.label for entities in rows.values() for entity in entities})
     html, said = "", []
     for name, entities in rows.items():
-        parts = [_part(words, entity, kinds) for entity in _all_words(entities, len(words))]
+        parts = [_part(words, entity) for entity in _all_words(entities, len(words))]
         title = (
             f'<span style="{SMALL};margin-right:8px"><b>{escape(name)}</b></span>' if len(rows) > 1 else ""
         )
@@ -52,12 +52,12 @@ def _all_words(entities: Sequence[Entity], length: int) -> list[Entity]:
     return sorted([*entities, *outside])
 
 
-def _part(words: Sequence[str], entity: Entity, kinds: Sequence[str]) -> tuple[str, str]:
+def _part(words: Sequence[str], entity: Entity) -> tuple[str, str]:
     """HTML and plain text of an entity, or of a word outside."""
     text = " ".join(words[entity.start : entity.end])
     if not entity.label:
         return escape(text), text
-    number = kinds.index(entity.label)
+    number = adler32(entity.label.encode())
     colour, line = COLOURS[number % len(COLOURS)], LINES[number // len(COLOURS) % len(LINES)]
     style = f"{BOX};border:1.5px {line} {colour};background:{colour}26"
     label = f'<span style="{SMALL}">{escape(entity.label)}</span>'
