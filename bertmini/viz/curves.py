@@ -63,9 +63,7 @@ def loss_curve(
         crowded = any(0 < value - baseline < 0.1 * (high - low) for value in late)
         at_the_right = {"xycoords": axis.get_yaxis_transform(), "ha": "right"}
         at_the_right["va"] = "top" if crowded else "bottom"
-        axis.annotate(
-            f"{baseline_name} {baseline:.2f}", (1, baseline), color=INK, fontsize=9, **at_the_right
-        )
+        axis.annotate(f"{baseline_name} {baseline:.2f}", (1, baseline), color=INK, fontsize=9, **at_the_right)
         parts.append(f"{baseline_name}: {baseline:.2f}")
     low, high = axis.get_ylim()
     height = low
@@ -95,6 +93,59 @@ def loss_curve(
     if title:
         axis.set_title(title)
     picture.alt = f"{title or 'Loss over steps'}: {'; '.join(parts)}."
+    return picture
+
+
+def learning_curve(
+    runs: Mapping[str, Mapping[int, Sequence[float]]],
+    limit: float | None = None,
+    ylabel: str = "accuracy on unread texts",
+    title: str | None = None,
+) -> Picture:
+    """How good a model is over the number of its labels: the mean of several runs, and from worst to best.
+
+    Args:
+        runs: by name of the start and by number of labels, the results of one or more runs.
+        limit: the best possible value.
+        ylabel: what the results are.
+        title: above the picture.
+    Returns:
+        The picture, the labels on a logarithmic axis.
+    Raises:
+        InputError: there is nothing to draw, or a number of labels without a result.
+    """
+    if not runs or not all(results for of_start in runs.values() for results in of_start.values()):
+        raise InputError("learning_curve: a start or a number of labels is without results")
+    picture, told = Picture(6.4, 3.6), []
+    axis = picture.axis
+    for number, (name, of_start) in enumerate(runs.items()):
+        colour, dash, mark = (kinds[number % 4] for kinds in (COLOURS, DASHES, "osD^"))
+        counts = sorted(of_start)
+        means = [sum(of_start[count]) / len(of_start[count]) for count in counts]
+        spread = [
+            [mean - min(of_start[count]) for count, mean in zip(counts, means, strict=True)],
+            [max(of_start[count]) - mean for count, mean in zip(counts, means, strict=True)],
+        ]
+        how = {"color": colour, "linestyle": dash, "marker": mark, "markersize": 5, "capsize": 3}
+        axis.errorbar(counts, means, yerr=spread, label=name, **how)
+        points = ", ".join(f"{mean:.0%} at {count}" for count, mean in zip(counts, means, strict=True))
+        told.append(f"{name} {points}")
+    ticks = sorted({count for of_start in runs.values() for count in of_start})
+    if limit is not None:
+        axis.axhline(limit, color=INK, linewidth=1.4)
+        axis.annotate(f"best possible {limit:.0%}", (ticks[0], limit), color=INK, va="bottom", fontsize=9)
+        told.append(f"the best possible is {limit:.0%}")
+    axis.set_xscale("log")
+    axis.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+    axis.minorticks_off()
+    axis.yaxis.set_major_formatter("{x:.0%}")
+    axis.set_xlabel("labelled texts")
+    axis.set_ylabel(ylabel)
+    axis.grid(axis="y")
+    picture.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    if title:
+        axis.set_title(title)
+    picture.alt = f"{title or 'Accuracy over the number of labels'}: {'; '.join(told)}."
     return picture
 
 
