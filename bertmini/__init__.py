@@ -18,6 +18,7 @@ _HOME = {
     "BertForPreTraining": "bertmini.model.bert",
     "BertForMaskedLM": "bertmini.model.bert",
     "BertForSequenceClassification": "bertmini.model.bert",
+    "BertForSequenceToSequence": "bertmini.model.seq2seq",
     "BertForQuestionAnswering": "bertmini.model.questions",
     "BertForMultipleChoice": "bertmini.model.choice",
     "BertForTokenClassification": "bertmini.model.tagging",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from bertmini.model.bert import BertForSequenceClassification as BertForSequenceClassification
     from bertmini.model.choice import BertForMultipleChoice as BertForMultipleChoice
     from bertmini.model.questions import BertForQuestionAnswering as BertForQuestionAnswering
+    from bertmini.model.seq2seq import BertForSequenceToSequence as BertForSequenceToSequence
     from bertmini.model.tagging import BertForTokenClassification as BertForTokenClassification
     from bertmini.predict import Predictor as Predictor
     from bertmini.tokenizer import WordPieceTokenizer as WordPieceTokenizer

@@ -143,6 +143,19 @@ def test_the_side_by_side_run_reaches_the_page(folder):
     assert "| 6 layers, from much text | 1 | 75.0% |" in text
 
 
+def test_translations_reach_the_page(folder):
+    ours = {"parameters": 3_400_000, "epochs": 8.0, "bleu_greedy": 95.25, "bleu_beams": 95.5}
+    theirs = {"parameters": 3_900_000, "epochs": 9.0, "bleu_greedy": 94.0}
+    runs = [{"bertmini": ours, "encoder_decoder": theirs}, {"bertmini": ours, "encoder_decoder": theirs}]
+    sets = {"quillish": {"minutes": 8.0, "runs": runs}}
+    (folder / "translation.json").write_text(
+        json.dumps({"machine": MACHINE, "versions": VERSIONS, "sets": sets})
+    )
+    text = page()
+    assert "| quillish: one encoder with a mask | 2 | 3.4 | 8 | 8.0 | 95.2 | 95.5 |" in text
+    assert "| quillish: encoder and decoder | 2 | 3.9 | 8 | 9.0 | 94.0 |  |" in text
+
+
 def test_the_shipped_models_distance_to_the_limit_reaches_the_page(folder):
     dev = {"word_loss": 0.9, "limit_loss": 0.4, "word_accuracy": 0.7, "limit_accuracy": 0.85}
     dev |= {"mlm_accuracy": 0.5, "mlm_baseline_accuracy": 0.07, "nsp_accuracy": 0.95}
@@ -227,3 +240,25 @@ def test_school_questions_stand_beside_their_floors(folder):
     assert "| words in common (TF-IDF) |  | 30.0% |  |" in text
     assert "| bertmini | 2 | 51.0% (from 50.0% to 52.0%) | 110 |" in text
     assert "2,147 questions to train on, 549 to answer." in text
+
+
+def test_vectors_stand_beside_their_floors_and_the_plain_loop(folder):
+    def runs(seconds: float, pearson: float) -> list[dict]:
+        return [{"seed": 0, "seconds": seconds, "pearson": pearson, "spearman": 0.75}]
+
+    trained = {
+        kind: {"bertmini": runs(50.0, 0.8), "transformers": runs(100.0, 0.7)}
+        for kind in ("bi-encoder", "cross-encoder")
+    }
+    cost = {"texts": 10_000, "pairs_per_second": 400.0, "bi_encoder_seconds": 21.0}
+    measured = {
+        "machine": MACHINE, "versions": VERSIONS, "rows": 5749, "trained": trained,
+        "untrained": {"words in common": {"pearson": 0.5, "spearman": 0.625}},
+        "cost": cost | {"cross_encoder_seconds": 36_000.0},
+    }  # fmt: skip
+    (folder / "vectors.json").write_text(json.dumps(measured))
+    text = results.vectors()
+    assert "| words in common, not trained here |  |  | 0.500 | 0.625 |" in text
+    assert "| bi-encoder, bertmini | 1 | 50 | 0.800 | 0.750 |" in text
+    assert "50% for the bi-encoder, 50% for the cross-encoder." in text
+    assert "takes the bi-encoder 21 seconds, and the cross-encoder would take 10 hours" in text

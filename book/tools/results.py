@@ -368,6 +368,53 @@ def gazette() -> str:
     return "\n\n".join(parts)
 
 
+def vectors() -> str:
+    measured = read("vectors")
+    if measured is None:
+        return missing("python benchmarks/vectors.py --data DATA --model MODEL")
+    rows = [
+        [f"{name}, not trained here", "", "", f"{row['pearson']:.3f}", f"{row['spearman']:.3f}"]
+        for name, row in measured["untrained"].items()
+    ]
+    ratios = []
+    for kind, by_whom in measured["trained"].items():
+        medians = {who: statistics.median(run["seconds"] for run in runs) for who, runs in by_whom.items()}
+        ratios.append(f"{medians['bertmini'] / medians['transformers']:.0%} for the {kind}")
+        for who, runs in by_whom.items():
+            numbers = (decimals([run[name] for run in runs]) for name in ("pearson", "spearman"))
+            rows.append([f"{kind}, {who}", len(runs), f"{medians[who]:,.0f}", *numbers])
+    cost = measured["cost"]
+    return "\n\n".join([
+        table(["", "runs", "seconds, median", "Pearson", "Spearman"], rows),
+        f"Trained on {measured['rows']:,} pairs. bertmini takes so much of the plain loop's time: {', '.join(ratios)}.",
+        f"To compare {cost['texts']:,} texts with each other takes the bi-encoder "
+        f"{cost['bi_encoder_seconds']:,.0f} seconds, and the cross-encoder would take "
+        f"{cost['cross_encoder_seconds'] / 3600:,.0f} hours, at the {cost['pairs_per_second']:,.0f} pairs a "
+        "second that it reads here.",
+        where(measured),
+    ])  # fmt: skip
+
+
+def translation() -> str:
+    measured = read("translation")
+    if measured is None:
+        return missing("python benchmarks/translation.py --minutes 8 --vocab-size 1000")
+    systems = {"bertmini": "one encoder with a mask", "encoder_decoder": "encoder and decoder"}
+    rows = []
+    for name, of_set in measured["sets"].items():
+        for system, words in systems.items():
+            runs = [run[system] for run in of_set["runs"]]
+            bleu = statistics.mean(run["bleu_greedy"] for run in runs)
+            beams = [run["bleu_beams"] for run in runs if "bleu_beams" in run]
+            rows.append([
+                f"{name}: {words}", len(runs), f"{runs[0]['parameters'] / 1e6:.1f}", f"{of_set['minutes']:g}",
+                f"{statistics.mean(run['epochs'] for run in runs):.1f}", f"{bleu:.1f}",
+                f"{statistics.mean(beams):.1f}" if beams else "",
+            ])  # fmt: skip
+    header = ["", "runs", "million parameters", "minutes", "epochs", "BLEU, greedy", "BLEU, 4 beams"]
+    return "\n\n".join([table(header, rows), where(measured)])
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
@@ -382,7 +429,9 @@ SECTIONS: dict[str, Callable[[], str]] = {
         questions,
         tagging,
         five_sets,
+        vectors,
         choice,
+        translation,
         gazette,
     )
 }
