@@ -262,3 +262,21 @@ def test_vectors_stand_beside_their_floors_and_the_plain_loop(folder):
     assert "| bi-encoder, bertmini | 1 | 50 | 0.800 | 0.750 |" in text
     assert "50% for the bi-encoder, 50% for the cross-encoder." in text
     assert "takes the bi-encoder 21 seconds, and the cross-encoder would take 10 hours" in text
+
+
+def test_little_data_has_a_table_for_each_part_that_was_measured(folder):
+    def runs(*accuracies: float) -> list[dict]:
+        return [{"accuracy": a, "f1_macro": a / 2, "recalls": {"fear": a, "joy": 1.0}} for a in accuracies]
+
+    assert results.little_data().count("Not measured yet.") == 5
+    parts = {
+        "curves": {"runs": {"bag of words": {"200": runs(0.5), "800": runs(0.625)}}},
+        "options": {"runs": {"nothing": runs(0.5, 0.75)}},
+        "rare": {"label": "fear", "runs": {"weights": runs(0.25)}},
+    }
+    (folder / "little_data.json").write_text(json.dumps({"machine": MACHINE, "versions": VERSIONS, **parts}))
+    text = results.little_data()
+    assert "| bag of words, 800 labels | 1 | 62.5% | 0.312 |" in text
+    assert "| nothing | 2 | 62.5% (from 50.0% to 75.0%) | 0.312 (from 0.250 to 0.375) |" in text
+    assert "| weights | 1 | 25.0% | 0.125 | 25.0% |" in text
+    assert text.count("Not measured yet.") == 2

@@ -185,3 +185,10 @@ def test_head_shares_average_over_those_who_have_something_to_look_at():
     weights = torch.tensor([[0.6, 0.2, 0.2], [0.8, 0.1, 0.1], [0.1, 0.7, 0.2]])[None, None]
     before = torch.eye(3).bool().roll(-1, dims=1).tril()[None]
     assert torch.allclose(viz.head_shares((weights, weights), before), torch.full((2, 1), 0.75))
+
+
+def test_a_learning_curve_tells_means_and_the_limit():
+    alt = viz.learning_curve({"BERT": {100: [0.2, 0.4], 400: [0.5]}}, limit=0.9, title="Curve").alt
+    assert alt == "Curve: BERT 30% at 100, 50% at 400; the best possible is 90%."
+    with pytest.raises(InputError, match="without results"):
+        viz.learning_curve({"BERT": {100: []}})

@@ -343,6 +343,48 @@ def choice() -> str:
     return "\n\n".join([table(["", "runs", "right", "seconds, median"], rows), text, where(measured)])
 
 
+LITTLE_DATA = {
+    "curves": "The Gazette's emotions over the number of labelled letters:",
+    "options": "Options of `bertmini finetune classify`, one at a time, after as many updates each:",
+    "rare": "One emotion left with a twentieth of its labels:",
+    "domain": "From a model of general text:",
+    "chinese": "Chinese reviews:",
+}
+
+
+def little_data() -> str:
+    measured = read("little_data") or {}
+    parts = []
+    for part, words in LITTLE_DATA.items():
+        if part not in measured:
+            parts += [words, missing(f"python benchmarks/little_data.py {part}")]
+            continue
+        runs, header = measured[part]["runs"], ["", "runs", "accuracy", "macro F1"]
+        if part == "curves":
+            rows = [
+                [f"{name}, {int(number):,} labels", *of_runs(results)]
+                for name, of_start in runs.items()
+                for number, results in of_start.items()
+            ]
+        elif part == "rare":
+            header.append("recall of the rare one")
+            label = measured[part]["label"]
+            rows = [
+                [name, *of_runs(results), percent([run["recalls"][label] for run in results])]
+                for name, results in runs.items()
+            ]
+        else:
+            rows = [[name, *of_runs(results)] for name, results in runs.items()]
+        parts += [words, table(header, rows)]
+    return "\n\n".join([*parts, *([where(measured)] if measured else [])])
+
+
+def of_runs(results: Sequence[Measured]) -> list[Any]:
+    """How many runs there are, and their accuracy and macro F1."""
+    accuracy, f1 = ([run[name] for run in results] for name in ("accuracy", "f1_macro"))
+    return [len(results), percent(accuracy), decimals(f1)]
+
+
 def gazette() -> str:
     if not METRICS.exists():
         return "*Not measured yet.* The model that bertmini ships brings its own measurement, `metrics.json`."
@@ -432,6 +474,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         vectors,
         choice,
         translation,
+        little_data,
         gazette,
     )
 }
