@@ -44,6 +44,7 @@ from bertmini.hub import shipped
 from bertmini.machine import keep_freed_memory
 from bertmini.predict import Predictor
 from bertmini.tasks import classify, fill, finetune, load_for_task, losses, task_options
+from bertmini.tasks.finetune import begin_anew
 
 EPOCHS = {
     50: 24,
@@ -62,8 +63,10 @@ def learn(
 ) -> tuple[BertForSequenceClassification, Measured]:
     """A model after its labels, and its metrics on the test part."""
     tokenizer = WordPieceTokenizer.from_pretrained(start)
-    from_scratch, loss = how.pop("from_scratch", False), how.pop("loss", None)
-    model = load_for_task(classify, train, start, from_scratch=from_scratch, seed=seed)
+    from_scratch, loss, new = (how.pop(name, None) for name in ("from_scratch", "loss", "new_layers"))
+    model = load_for_task(classify, train, start, from_scratch=bool(from_scratch), seed=seed)
+    if new is not None:
+        begin_anew(model, new)
     splits = {"train": list(train), "test": list(test)}
     settings = {"learning_rate": LEARNING_RATE, "batch_size": BATCH, "seed": seed} | how
     options = task_options(classify, splits, epochs, **settings)
@@ -114,7 +117,8 @@ def curves(options: argparse.Namespace, scratch: Path) -> Measured:
     starts: dict[str, Any] = {
         "from scratch": (start, {"from_scratch": True}),
         "pretrained": (start, {}),
-        "pretrained, then the task's texts": (own, {}),
+        "pretrained, new pooler": (start, {"new_layers": 0}),
+        "pretrained, task's texts, new pooler": (own, {"new_layers": 0}),
     }
     runs: dict[str, dict[str, list[Measured]]] = {}
     for number in options.labels:
@@ -155,6 +159,8 @@ def each_option(options: argparse.Namespace, scratch: Path) -> Measured:
             "loss on all layers": {"loss": lambda *_: losses.layer_loss(4)},
             "its own teacher": {"loss": partial(born_again, teacher)},
             "average of weights": {"ema": 0.99},
+            "new pooler": {"new_layers": 0},
+            "new pooler and last layer": {"new_layers": 1},
         }
         for name, how in ways.items():
             found[name] = learn(train, test, start, seed, epochs, **how)[1]

@@ -433,7 +433,7 @@ class FinetuneClassify(Finetune):
     data: TaskFiles = "gazette/emotion"
     """A task of the Gazette; or a folder with train, dev and test: TSV, CSV, JSONL, or TXT (text;label)."""
     balance: Annotated[Literal["weights", "resample"] | None, unset("weights|resample")] = None
-    """Let rare labels count as much as common ones: by weights in the loss, or by taking their examples again;
+    """Let rare labels count as much as common ones, by weights in the loss or by taking their examples again,
     and keep the weights of the best macro F1. Without it: each example counts the same."""
     augment: Annotated[int, unset("N")] = 0
     """Copies of each training example with a few words changed. Without it: none."""
@@ -445,6 +445,8 @@ class FinetuneClassify(Finetune):
     """Weight of pretraining's losses on the training texts, beside the task's loss. Without it: 0."""
     layer_loss: Annotated[int, unset("N")] = 1
     """Last layers that have to give the label, each by the same head. Without it: only the last one."""
+    new_layers: Annotated[int | None, unset("N")] = None
+    """Last layers to begin at random, with the pooler; 0: the pooler alone. Without it: nothing but the head."""
     teacher: MaybeDirectory = None
     """A model fine-tuned for the same labels, whose answers are learned from beside the labels."""
 
@@ -460,6 +462,13 @@ class FinetuneClassify(Finetune):
             return examples
         fill = self.fill_masks() if set(WITH_GAPS) & set(self.augment_by) else None
         return augmented(examples, self.augment, fill, self.augment_by, seed=self.training.seed)
+
+    def settle_model(self, model: Any, tokenizer: Any, examples: list[Any]) -> Any:
+        from bertmini.tasks.finetune import begin_anew
+
+        if self.new_layers is not None:
+            begin_anew(model, self.new_layers)
+        return tokenizer
 
     def fill_masks(self) -> Any:
         """What fills the gaps of copies: the model that fine-tuning begins with."""

@@ -18,6 +18,7 @@ from bertmini.data.augment import OPERATIONS, Gap, augmented, oversampled, words
 from bertmini.data.task_files import Example
 from bertmini.hub import shipped
 from bertmini.tasks import classify, fill, finetune, load_for_task, losses, task_options
+from bertmini.tasks.finetune import begin_anew
 from bertmini.tasks.pretrain import read_corpus
 from bertmini.tokenizer import WordPieceTokenizer
 from bertmini.training.loop import update
@@ -207,6 +208,19 @@ def test_the_loss_on_layers_is_the_mean_of_models_that_end_there(start, tokenize
         losses.layer_loss(3)(model, batch)
 
 
+def test_only_pooler_and_last_layers_begin_anew(start):
+    before, model = classifier(start).state_dict(), classifier(start)
+    begin_anew(model, 1)
+    changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.rpartition(".")[0] for name in changed} >= {"bert.pooler.dense"}
+    assert all(name.startswith(("bert.pooler.", "bert.encoder.layers.1.")) for name in changed)
+    begin_anew(untouched := classifier(start))
+    layers = [name for name in before if ".layers." in name]
+    assert all(torch.equal(untouched.state_dict()[name], before[name]) for name in layers)
+    with pytest.raises(InputError, match="3 new layers and a new pooler: expected 0 to 2"):
+        begin_anew(model, 3)
+
+
 def test_pretrainings_losses_are_those_of_the_pretrained_model(start, tokenizer):
     model = classifier(start)
     auxiliary = losses.PretrainingLoss(model, start, EXAMPLES, tokenizer, 0.5, batch_size=4, max_length=32)
@@ -270,7 +284,7 @@ def run(*arguments):
     ["--balance", "resample", "--augment", "2"],
     ["--augment", "1", "--augment-by", "swap", "delete"],
     ["--auxiliary", "0.5"],
-    ["--layer-loss", "2"],
+    ["--layer-loss", "2", "--new-layers", "1"],
 ])  # fmt: skip
 def test_classify_with_an_option_from_the_shell(options, folder, start):
     command = ["finetune", "classify", "--data", folder, "--model", start, "--out", folder / "run"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -53,6 +55,27 @@ def parallel(examples: Sequence[Any]) -> Files:
     return {".en": lines([e.source for e in examples]), ".qu": lines([e.target for e in examples])}
 
 
+def labelled_pairs(header: str) -> Callable[[Sequence[Any]], Files]:
+    """GLUE's columns of two sentences and a label."""
+    return lambda examples: {".tsv": lines([header, *(f"{e.text}\t{e.pair}\t{e.label}" for e in examples)])}
+
+
+def labelled_sentences(examples: Sequence[Any]) -> Files:
+    """GLUE's columns of SST-2, which tools take for CoLA too."""
+    return {".tsv": lines(["sentence\tlabel", *(f"{e.text}\t{e.label}" for e in examples)])}
+
+
+def swag(choices: Sequence[Any]) -> Files:
+    """The CSV of SWAG; sent2, with which each ending would begin, is empty."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    endings = [f"ending{place}" for place in range(4)]
+    writer.writerow(["", "video-id", "fold-ind", "startphrase", "sent1", "sent2", "gold-source", *endings, "label"])
+    for i, choice in enumerate(choices):
+        writer.writerow([i, "gazette", i, choice.text, choice.text, "", "gold", *choice.options, choice.label])
+    return {".csv": file.getvalue()}
+
+
 def corpus(documents: Sequence[Any]) -> Files:
     """A sentence a line, a blank line between documents."""
     return {".txt": "\n".join(lines(document.sentences) for document in documents)}
@@ -60,7 +83,9 @@ def corpus(documents: Sequence[Any]) -> Files:
 
 FORMATS: dict[str, Callable[[Sequence[Any]], Files]] = {
     "emotion": text_label, "similarity": scored_pairs, "entities": columns, "questions": squad,
-    "quillish": parallel, "corpus": corpus,
+    "quillish": parallel, "continuation": swag, "topic": text_label, "acceptability": labelled_sentences,
+    "paraphrase": labelled_pairs("sentence1\tsentence2\tlabel"),
+    "inference": labelled_pairs("premise\thypothesis\tlabel"), "corpus": corpus,
 }  # fmt: skip
 
 

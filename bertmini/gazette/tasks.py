@@ -23,11 +23,14 @@ import numpy as np
 
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
+from bertmini.gazette.continuation import continuation
 from bertmini.gazette.entities import entities
 from bertmini.gazette.exact import Reading, merge
 from bertmini.gazette.gazette import SPLITS, Dice, Document, Gazette
+from bertmini.gazette.pairs import inference, paraphrase
 from bertmini.gazette.questions import questions
 from bertmini.gazette.quillish import quillish
+from bertmini.gazette.sentences import acceptability, topic
 from bertmini.gazette.world import words_of
 
 SIZES = {"train": 4000, "dev": 1000, "test": 1000}
@@ -89,7 +92,8 @@ def change(gazette: Gazette, dice: Dice, plan: dict[str, int], part: str) -> Non
 # Each gives the first n examples of a split; example i is the same whatever n is.
 TASKS: dict[str, Callable[[Gazette, str, int], list[Any]]] = {
     "emotion": emotion, "similarity": similarity, "entities": entities, "questions": questions,
-    "quillish": quillish,
+    "quillish": quillish, "continuation": continuation, "paraphrase": paraphrase, "inference": inference,
+    "acceptability": acceptability, "topic": topic,
 }  # fmt: skip
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from bertmini.config import BertConfig
 from bertmini.data.batches import Batch
+from bertmini.errors import InputError
 from bertmini.hub import locate
 from bertmini.inference import Precision
 from bertmini.training import History, Options, Run, train
@@ -106,6 +108,34 @@ def load_for_task(
     return model
 
 
+def begin_anew(model: Any, layers: int = 0) -> None:
+    """Draw the pooler and the last layers at random again: what they learned before may be in the way.
+
+    The pooler was made for one question, whether a sentence follows, and with few labels it is slow to turn
+    to another.
+
+    Args:
+        model: with a pooler; changed in place.
+        layers: how many of the last layers, beside the pooler.
+
+    Raises:
+        InputError: the model has no pooler, or fewer layers.
+
+    Source: Zhang et al. 2021, arXiv 2006.05987, section 5.
+    """
+    bert, std = model.bert, model.config.initializer_range
+    depth = model.config.num_hidden_layers
+    if bert.pooler is None or not 0 <= layers <= depth:
+        raise InputError(f"{layers} new layers and a new pooler: expected 0 to {depth}, and a pooler")
+    for part in [bert.pooler, *bert.encoder.layers[depth - layers :]]:
+        for module in part.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=std)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LayerNorm):
+                module.reset_parameters()
+
+
 def task_options(
     task: Task, splits: Splits, epochs: int, rows: int | None = None, **settings: Any
 ) -> Options:
@@ -150,8 +180,8 @@ def finetune(
         options: how to train, from `task_options`.
         max_length: tokens of an example; what is longer is cut.
         run: where to log and keep checkpoints; its options count.
-        loss: what to minimise in place of the task's own loss, as in `bertmini.training.train`. One that needs
-            tensors of its own has `batch(step)`, which gives them, and `end(model)`, called after training.
+        loss: what to minimise in place of the task's own loss, as in `bertmini.training.train`. One that
+            needs tensors of its own has `batch(step)`, which gives them, and `end(model)`, called after training.
         progress: whether to show a bar.
 
     Returns:

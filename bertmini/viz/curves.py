@@ -119,7 +119,7 @@ def learning_curve(
     picture, told = Picture(6.4, 3.6), []
     axis = picture.axis
     for number, (name, of_start) in enumerate(runs.items()):
-        colour, dash, mark = (kinds[number % 4] for kinds in (COLOURS, DASHES, "osD^"))
+        colour, dash, mark = (kinds[number % len(kinds)] for kinds in (COLOURS, DASHES, "osD^v"))
         counts = sorted(of_start)
         means = [sum(of_start[count]) / len(of_start[count]) for count in counts]
         spread = [

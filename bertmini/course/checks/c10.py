@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from bertmini.config import BertConfig
 from bertmini.course.exercises import Wrong, exercise, expect_tensor, run
@@ -76,6 +77,25 @@ def ranks(attempt: Callable[..., Any]) -> None:
     for values, expected in cases:
         answer = run(attempt, torch.tensor(values))
         expect_tensor(answer, torch.tensor(expected), f"values {values}")
+
+
+@exercise("10.4")
+def find_partners(attempt: Callable[..., Any]) -> None:
+    """`find_partners(first, second, temperature)`: cross-entropy of each partner among all of the batch."""
+    right, up, left = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
+    cases = [
+        ([right], [right], 1.0, "a pair alone has no wrong answer: its loss is 0"),
+        ([right, up], [right, up], 1.0, "the partners are on the diagonal"),
+        ([right, up], [right, up], 0.1, "cosines are divided by the temperature"),
+        ([right, right], [up, left], 1.0, "each row of cosines is one first vector; the softmax is over seconds"),
+        ([right, up, left], [up, up, right], 0.5, "the mean over the pairs"),
+    ]
+    for first, second, temperature, why in cases:
+        vectors = torch.tensor(first), torch.tensor(second)
+        expected = F.cross_entropy(vectors[0] @ vectors[1].T / temperature, torch.arange(len(first)))
+        answer = run(attempt, *vectors, temperature)
+        given = f"first {first}, second {second} and temperature {temperature} ({why})"
+        expect_tensor(answer, expected, given)
 
 
 @samples("Pooler")

@@ -1,0 +1,119 @@
+"""Single sentences: is this English, and what is it about?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from bertmini.data.task_files import Example
+from bertmini.gazette.gazette import Dice, Gazette
+from bertmini.gazette.world import PRONOUNS, Sentence, World, words_of
+
+CASES = ("he", "him", "his", "himself")               # the facets that are pronouns
+NAMED = ("", "first")                                 # the facets that tell a person's gender
+ARTICLE = re.compile(r"\b(the|a|an) (\w+)", re.IGNORECASE)
+PREPOSITION = re.compile(r" (?:of|from|with|at|by|in|on)(?= (?:the|a|an) | [A-Z])")
+
+
+# --- acceptability ------------------------------------------------------------------------------------
+
+
+def acceptability(gazette: Gazette, split: str, n: int) -> list[Example]:
+    """Sentences of the corpus, "1", and "0" with one fault: of agreement, pronoun, order, or a missing word."""
+    return [sound_or_not(gazette, gazette.dice(f"acceptability/{split}/{i}")) for i in range(n)]
+
+
+def sound_or_not(gazette: Gazette, dice: Dice) -> Example:
+    while True:
+        sentence = any_sentence(gazette, dice)
+        faulty = {kind: texts for kind, find in FAULTS.items() if (texts := list(find(gazette.world, sentence)))}
+        if faulty:                                    # so that only what can be spoiled is there unspoiled
+            break
+    texts = faulty[list(faulty)[dice.roll(len(faulty))]]
+    spoiled = texts[dice.roll(len(texts))]
+    return Example(sentence.text, None, "1") if dice.roll(2) else Example(spoiled, None, "0")
+
+
+def any_sentence(gazette: Gazette, dice: Dice) -> Sentence:
+    stories = gazette.world.stories
+    story = stories[dice.roll(len(stories))]
+    shape = story.shapes[dice.roll(len(story.shapes))]
+    return gazette.write(dice, shape[dice.roll(len(shape))], gazette.plan(dice, story))
+
+
+def replaced(sentence: Sentence, start: int, before: str, after: str) -> str:
+    """The text with other words in one place, its first letter a capital."""
+    text = sentence.text[:start] + after + sentence.text[start + len(before):]
+    return text[0].upper() + text[1:]
+
+
+def wrong_verbs(world: World, sentence: Sentence) -> Iterator[str]:
+    """The plural for the singular, or the other way round."""
+    for slot, string, start in sentence.slots():
+        if slot.variable and slot.facet in world.agreement:
+            plural = world.agreement[slot.facet]
+            yield replaced(sentence, start, string, slot.facet if string == plural else plural)
+
+
+def wrong_pronouns(world: World, sentence: Sentence) -> Iterator[str]:
+    """The other gender for somebody who is named in the sentence; "him" for "he", and "he" for the others."""
+    named = {slot.variable for slot, _, _ in sentence.slots() if slot.facet in NAMED}
+    for slot, string, start in sentence.slots():
+        if not slot.variable or slot.facet not in CASES:
+            continue
+        forms = {pronoun: (pronoun, *others) for pronoun, others in PRONOUNS.items()}
+        own = next(forms[p] for p in forms if forms[p][CASES.index(slot.facet)] == string.lower())
+        yield replaced(sentence, start, string, own[1] if slot.facet == "he" else own[0])
+        if slot.variable in named and own[0] in ("he", "she"):
+            other = forms["she" if own[0] == "he" else "he"]
+            yield replaced(sentence, start, string, other[CASES.index(slot.facet)])
+
+
+def wrong_order(world: World, sentence: Sentence) -> Iterator[str]:
+    """An article after its word."""
+    for match in ARTICLE.finditer(sentence.text):
+        yield replaced(sentence, match.start(), match[0], f"{match[2]} {match[1].lower()}")
+
+
+def missing_words(world: World, sentence: Sentence) -> Iterator[str]:
+    """A preposition left out."""
+    for match in PREPOSITION.finditer(sentence.text):
+        yield replaced(sentence, match.start(), match[0], "")
+
+
+FAULTS: dict[str, Callable[[World, Sentence], Iterator[str]]] = {
+    "agreement": wrong_verbs, "pronoun": wrong_pronouns, "order": wrong_order, "missing": missing_words,
+}  # fmt: skip
+
+
+# --- topic --------------------------------------------------------------------------------------------
+
+
+def topic(gazette: Gazette, split: str, n: int) -> list[Example]:
+    """One sentence of a document, never the first, and which story it is from; stories in balance."""
+    return [Example(text, None, story) for text, story in
+            (from_story(gazette, gazette.dice(f"topic/{split}/{i}")) for i in range(n))]
+
+
+def from_story(gazette: Gazette, dice: Dice) -> tuple[str, str]:
+    story = gazette.world.stories[dice.roll(len(gazette.world.stories))]
+    shape = story.shapes[dice.pick(story.bounds)]
+    role = shape[1 + dice.roll(len(shape) - 1)]
+    return gazette.sentence(dice, role, gazette.plan(dice, story)), story.name
+
+
+def topic_posterior(gazette: Gazette, text: str) -> dict[str, float]:
+    """P(story | the sentence): the likeliest is the best possible answer."""
+    words, scores = words_of(text), {}
+    for story in gazette.world.stories:
+        shares: dict[str, float] = {}
+        for shape, weight in zip(story.shapes, np.diff(story.bounds, prepend=0), strict=True):
+            for role in shape[1:]:
+                shares[role] = shares.get(role, 0.0) + weight / story.bounds[-1] / (len(shape) - 1)
+        scores[story.name] = sum(
+            share * reading.number * gazette.exact.evidence(story, reading.vectors)
+            for role, share in shares.items() for reading in gazette.exact.readings(role, words))
+    total = sum(scores.values())
+    return {name: float(score / total) for name, score in scores.items()}
