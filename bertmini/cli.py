@@ -420,7 +420,7 @@ class Finetune:
 
         with run_directory(self, options, splits.items()) as run:
             loss = self.training_loss(model, tokenizer, splits["train"])
-            how = {"max_length": max_length, "run": run, "loss": loss}
+            how: dict[str, Any] = {"max_length": max_length, "run": run, "loss": loss}
             _, metrics = finetune(task, splits, model, tokenizer, options, **how)
             run.finish(metrics, model, tokenizer)
         report(self.out, metrics)
@@ -446,7 +446,7 @@ class FinetuneClassify(Finetune):
     layer_loss: Annotated[int, unset("N")] = 1
     """Last layers that have to give the label, each by the same head. Without it: only the last one."""
     new_layers: Annotated[int | None, unset("N")] = None
-    """Last layers to begin at random, with the pooler; 0: the pooler alone. Without it: nothing but the head."""
+    """Last layers to begin at random, with the pooler; 0: the pooler alone. Without it: only the head."""
     teacher: MaybeDirectory = None
     """A model fine-tuned for the same labels, whose answers are learned from beside the labels."""
 
@@ -490,7 +490,7 @@ class FinetuneClassify(Finetune):
         }  # fmt: skip
         if len(chosen := [option for option, is_asked in asked.items() if is_asked]) > 1:
             raise InputError(f"{' and '.join(chosen)} are losses, of which training takes one; choose")
-        labels = classes_of(model)
+        labels = classes_of(model) or []
         if self.balance == "weights":
             return losses.weighted_loss(losses.balanced_weights(examples, labels))
         if self.auxiliary:
@@ -508,7 +508,7 @@ class FinetuneClassify(Finetune):
         from bertmini.model.bert import BertForSequenceClassification
         from bertmini.tasks import classes_of
 
-        teacher = BertForSequenceClassification.from_pretrained(self.teacher)
+        teacher = BertForSequenceClassification.from_pretrained(self.teacher or "")
         if classes_of(teacher) != labels:
             theirs = ", ".join(classes_of(teacher) or ["a score"])
             raise InputError(f"--teacher {self.teacher} gives {theirs}; expected {', '.join(labels)}")
@@ -609,8 +609,8 @@ class FinetuneQa(Finetune):
     """Fine-tune a model to answer questions from a passage, or to say that it has no answer."""
 
     data: TaskFiles = "gazette/questions"
-    """A task of the embedded corpus; or a folder with train, dev and test: JSON as SQuAD's 1.1 or 2.0, or JSON
-    lines with question, context and answers."""
+    """A task of the embedded corpus; or a folder with train, dev and test: JSON as SQuAD's, or JSON lines with
+    question, context and answers."""
     training: QaTraining = field(default_factory=QaTraining)
 
     def run(self) -> None:
@@ -735,8 +735,8 @@ class FindLearningRate:
         found = find_learning_rate(model, with_tensors_of(loss, batch_at), options, **limits, loss=loss)
         if not found.fell:
             warnings.warn(
-                f"{self.data}: the loss fell clearly at no rate up to {found.rates[-1]:.1e}; do not trust what "
-                "is suggested, take more --rates or a larger --batch-size",
+                f"{self.data}: the loss fell clearly at no rate up to {found.rates[-1]:.1e}; do not trust "
+                "what is suggested, take more --rates or a larger --batch-size",
                 stacklevel=2,
             )
         curves = (found.rates, found.losses, found.smoothed.tolist())

@@ -69,7 +69,7 @@ def changed(gazette: Gazette, dice: Dice, plan: dict[str, int], name: str) -> di
 
 
 def possible(sentences: Sequence[Sentence], name: str) -> np.ndarray | None:
-    """Which values of a variable agree with some sentences, bool [values]; None if they do not speak of it."""
+    """Which values of a variable agree with some sentences, bool [values]; None if they never tell it."""
     agreeing = [slot.likelihood[literal_words(string)] > 0
                 for sentence in sentences for slot, string, _ in sentence.slots() if slot.variable == name]
     return np.logical_and.reduce(agreeing) if agreeing else None

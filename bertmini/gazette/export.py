@@ -70,9 +70,11 @@ def swag(choices: Sequence[Any]) -> Files:
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     endings = [f"ending{place}" for place in range(4)]
-    writer.writerow(["", "video-id", "fold-ind", "startphrase", "sent1", "sent2", "gold-source", *endings, "label"])
+    before = ["", "video-id", "fold-ind", "startphrase", "sent1", "sent2", "gold-source"]
+    writer.writerow([*before, *endings, "label"])
     for i, choice in enumerate(choices):
-        writer.writerow([i, "gazette", i, choice.text, choice.text, "", "gold", *choice.options, choice.label])
+        row = [i, "gazette", i, choice.text, choice.text, "", "gold"]
+        writer.writerow([*row, *choice.options, choice.label])
     return {".csv": file.getvalue()}
 
 

@@ -79,7 +79,7 @@ def trimmed(sentence: Sentence, first: int, end: int, kind: str) -> list[Name]:
 
 def tagged(text: str, found: Sequence[Name]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The words and punctuation marks of a text, split as `words_of` does, and a BIO tag for each."""
-    tag_at = {}
+    tag_at: dict[int, str] = {}
     for name in found:
         tag_at |= dict.fromkeys(range(name.start, name.end), f"I-{name.kind}")
         tag_at[name.start] = f"B-{name.kind}"

@@ -57,7 +57,8 @@ def fact_and_claim(town: Gazette, dice: Dice) -> Example:
             claim = retell(town, dice, fact, f"claim_{role}", plan)
         else:
             claim = vary(town, dice, fact, f"claim_{role}", plan)
-        label = "contradiction" if contradicts(fact, claim) else "entailment" if tells(fact, claim) else "neutral"
+        told = "entailment" if tells(fact, claim) else "neutral"
+        label = "contradiction" if contradicts(fact, claim) else told
         if (DENIAL[label] if is_denied else label) == wanted:
             break
     said = "".join(claim.strings)

@@ -21,14 +21,15 @@ PREPOSITION = re.compile(r" (?:of|from|with|at|by|in|on)(?= (?:the|a|an) | [A-Z]
 
 
 def acceptability(gazette: Gazette, split: str, n: int) -> list[Example]:
-    """Sentences of the corpus, "1", and "0" with one fault: of agreement, pronoun, order, or a missing word."""
+    """Sentences of the corpus, "1", and "0" with one fault: of agreement, pronoun, order, or a gap."""
     return [sound_or_not(gazette, gazette.dice(f"acceptability/{split}/{i}")) for i in range(n)]
 
 
 def sound_or_not(gazette: Gazette, dice: Dice) -> Example:
     while True:
         sentence = any_sentence(gazette, dice)
-        faulty = {kind: texts for kind, find in FAULTS.items() if (texts := list(find(gazette.world, sentence)))}
+        found = {kind: list(find(gazette.world, sentence)) for kind, find in FAULTS.items()}
+        faulty = {kind: texts for kind, texts in found.items() if texts}
         if faulty:                                    # so that only what can be spoiled is there unspoiled
             break
     texts = faulty[list(faulty)[dice.roll(len(faulty))]]

@@ -181,7 +181,7 @@ def finetune(
         max_length: tokens of an example; what is longer is cut.
         run: where to log and keep checkpoints; its options count.
         loss: what to minimise in place of the task's own loss, as in `bertmini.training.train`. One that
-            needs tensors of its own has `batch(step)`, which gives them, and `end(model)`, called after training.
+            needs tensors of its own has `batch(step)`, which gives them, and `end(model)`, called at the end.
         progress: whether to show a bar.
 
     Returns:

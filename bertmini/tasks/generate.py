@@ -112,7 +112,7 @@ def chances(
     chosen: Tensor,
     temperature: float = 1.0,
 ) -> Tensor:
-    """The probability of each piece at the chosen places, [chosen, vocab]; special tokens are never written."""
+    """The probability of each piece at the chosen places, [chosen, vocab]; never special tokens."""
     device = next(model.parameters()).device
     states = model.bert(**{name: tensor.to(device) for name, tensor in inputs.items()}).last_hidden_state
     logits = model.mlm_head(states[chosen.to(device)], model.bert.embeddings.word.weight)

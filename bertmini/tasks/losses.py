@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -78,7 +78,7 @@ def layer_loss(layers: int) -> Loss:
     """
 
     def loss(model: BertForSequenceClassification, batch: Batch) -> BertOutput:
-        depth = model.config.num_hidden_layers
+        depth, pooler = model.config.num_hidden_layers, cast(Any, model.bert.pooler)
         if not 1 <= layers <= depth:
             raise InputError(f"loss on {layers} layers: the model has {depth}; expected 1 to {depth}")
         inputs, labels = without_labels(batch)
@@ -86,7 +86,7 @@ def layer_loss(layers: int) -> Loss:
         of_layers = []
         for states in output.hidden_states[-layers:]:
             first = states[:, 0] if "cu_seqlens" not in inputs else states[0, inputs["cu_seqlens"][:-1]]
-            output.logits = model.classifier(model.dropout(model.bert.pooler(first)))  # [batch, labels]
+            output.logits = model.classifier(model.dropout(pooler(first)))  # [batch, labels]
             of_layers.append(mean_cross_entropy(output.logits, labels))
         output.losses["classification"] = torch.stack(of_layers).mean()
         return output
@@ -141,7 +141,7 @@ class PretrainingLoss:
     def __call__(self, model: BertForSequenceClassification, batch: Batch) -> BertOutput:
         own = {name: tensor for name, tensor in batch.items() if not name.startswith("text_")}
         text = {name[5:]: tensor[0] for name, tensor in batch.items() if name.startswith("text_")}
-        output, heads = model(**own), model.pretraining_heads
+        output, heads = model(**own), cast(Any, model.pretraining_heads)
         targets, is_not_next = text.pop("labels"), text.pop("next_sentence_label", None)
         read = model.bert(**text)
         chosen = targets != -100  # [batch, length]

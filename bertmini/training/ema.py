@@ -26,5 +26,5 @@ def move_average(average: nn.Module, model: nn.Module, decay: float, updates: in
     share = (1 - decay) / (1 - decay**updates)
     for mean, weight in zip(average.parameters(), model.parameters(), strict=True):
         mean.lerp_(weight, share)
-    for mean, now in zip(average.buffers(), model.buffers(), strict=True):
-        mean.copy_(now)
+    for kept, now in zip(average.buffers(), model.buffers(), strict=True):
+        kept.copy_(now)

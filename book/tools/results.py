@@ -338,7 +338,7 @@ def choice() -> str:
     rows += [[names[name], "", percent([value]), ""] for name, value in measured["baselines"].items()]
     for who, runs in measured["runs"].items():
         seconds = f"{statistics.median(run['seconds'] for run in runs):,.0f}"
-        rows.append([who, len(runs), percent([run["accuracy"] for run in runs]), seconds])
+        rows.append([who, str(len(runs)), percent([run["accuracy"] for run in runs]), seconds])
     text = f"{measured['rows']:,} questions to train on, {measured['questions']:,} to answer."
     return "\n\n".join([table(["", "runs", "right", "seconds, median"], rows), text, where(measured)])
 
@@ -424,11 +424,12 @@ def vectors() -> str:
         ratios.append(f"{medians['bertmini'] / medians['transformers']:.0%} for the {kind}")
         for who, runs in by_whom.items():
             numbers = (decimals([run[name] for run in runs]) for name in ("pearson", "spearman"))
-            rows.append([f"{kind}, {who}", len(runs), f"{medians[who]:,.0f}", *numbers])
+            rows.append([f"{kind}, {who}", str(len(runs)), f"{medians[who]:,.0f}", *numbers])
     cost = measured["cost"]
     return "\n\n".join([
         table(["", "runs", "seconds, median", "Pearson", "Spearman"], rows),
-        f"Trained on {measured['rows']:,} pairs. bertmini takes so much of the plain loop's time: {', '.join(ratios)}.",
+        f"Trained on {measured['rows']:,} pairs. bertmini takes so much of the plain loop's time: "
+        f"{', '.join(ratios)}.",
         f"To compare {cost['texts']:,} texts with each other takes the bi-encoder "
         f"{cost['bi_encoder_seconds']:,.0f} seconds, and the cross-encoder would take "
         f"{cost['cross_encoder_seconds'] / 3600:,.0f} hours, at the {cost['pairs_per_second']:,.0f} pairs a "

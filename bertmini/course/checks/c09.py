@@ -27,7 +27,8 @@ def waiting_schedule(attempt: Callable[..., Any]) -> None:
 def moving_averages(attempt: Callable[..., Any]) -> None:
     """`moving_averages(values, decay)`: the corrected exponential moving average after each value."""
     cases = [
-        ([2.0], 0.9), ([2.0, 4.0], 0.9), ([2.0, 4.0, 3.0], 0.9), ([1.0, -1.0, 5.0, 0.0], 0.5), ([3.0, 7.0], 0.0),
+        ([2.0], 0.9), ([2.0, 4.0], 0.9), ([2.0, 4.0, 3.0], 0.9), ([1.0, -1.0, 5.0, 0.0], 0.5),
+        ([3.0, 7.0], 0.0),
     ]  # fmt: skip
     for values, decay in cases:
         answer = run(attempt, list(values), decay)

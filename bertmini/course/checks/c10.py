@@ -87,7 +87,12 @@ def find_partners(attempt: Callable[..., Any]) -> None:
         ([right], [right], 1.0, "a pair alone has no wrong answer: its loss is 0"),
         ([right, up], [right, up], 1.0, "the partners are on the diagonal"),
         ([right, up], [right, up], 0.1, "cosines are divided by the temperature"),
-        ([right, right], [up, left], 1.0, "each row of cosines is one first vector; the softmax is over seconds"),
+        (
+            [right, right],
+            [up, left],
+            1.0,
+            "each row of cosines is of one first vector; softmax is over seconds",
+        ),
         ([right, up, left], [up, up, right], 0.5, "the mean over the pairs"),
     ]
     for first, second, temperature, why in cases:
