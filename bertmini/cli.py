@@ -609,8 +609,8 @@ class FinetuneQa(Finetune):
     """Fine-tune a model to answer questions from a passage, or to say that it has no answer."""
 
     data: TaskFiles = "gazette/questions"
-    """A task of the embedded corpus; or a folder with train, dev and test: JSON as SQuAD's, or JSON lines with
-    question, context and answers."""
+    """A task of the embedded corpus; or a folder with train, dev and test: JSON as SQuAD's, or JSON lines
+    with question, context and answers."""
     training: QaTraining = field(default_factory=QaTraining)
 
     def run(self) -> None:
@@ -1506,8 +1506,8 @@ def told_on_stderr() -> Iterator[None]:
     """Warnings of this package, and measurements while training, each in one line."""
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", module="bertmini")
-    warnings.showwarning = lambda message, *_: print(f"bertmini: warning: {message}", file=sys.stderr)  # type: ignore[assignment]
-    handler = Measurements()
+    warnings.showwarning = lambda message, *_: print(f"bertmini: warning: {message}", file=sys.stderr)  # type:
+    ignore[assignment] handler = Measurements()
     logger = logging.getLogger("bertmini")
     logger.addHandler(handler)
     level, logger.level = logger.level, logging.INFO
