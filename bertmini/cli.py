@@ -1506,8 +1506,8 @@ def told_on_stderr() -> Iterator[None]:
     """Warnings of this package, and measurements while training, each in one line."""
     warnings.simplefilter("ignore")
     warnings.filterwarnings("always", module="bertmini")
-    warnings.showwarning = lambda message, *_: print(f"bertmini: warning: {message}", file=sys.stderr)  # type:
-    ignore[assignment] handler = Measurements()
+    warnings.showwarning = lambda message, *_: print(f"bertmini: warning: {message}", file=sys.stderr)  # type: ignore[assignment]
+    handler = Measurements()
     logger = logging.getLogger("bertmini")
     logger.addHandler(handler)
     level, logger.level = logger.level, logging.INFO
