@@ -386,7 +386,7 @@ def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
     [
         ("", "no command was given"),
         ("pretrian --out x", "'pretrian"),
-        ("finetune tag --out x", "finetune classify, finetune regress"),
+        ("finetune poem --out x", "finetune classify, finetune regress"),
         ("pretrain --out x --stpes 4", "--stpes"),
         ("pretrain", "--out"),
         ("pretrain --out x --steps many", "--steps"),
