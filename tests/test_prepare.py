@@ -203,7 +203,7 @@ def test_how_a_prepared_corpus_is_read_was_settled_before(small_corpus, tokenize
         assert "is prepared already" in capsys.readouterr().err
     with pytest.raises(InputError, match="leave out how to read it"):
         read_corpus([str(out)], documents=5)
-    with pytest.raises(InputError, match="one prepared directory"):
+    with pytest.raises(InputError, match="or prepared directory, or files and folders"):
         read_corpus([str(out), str(small_corpus)])
     other = WordPieceTokenizer([*tokenizer.pieces, "zzz"])
     documents, held_out = read_corpus([str(out)])
