@@ -150,7 +150,7 @@ def _choice(where: str, row: Mapping[str, Any], form: Form) -> Choice:
     right = _number(where, row[form.label], form)
     if right not in there:
         raise Unanswerable(f"{where}: {row[form.label]!r} is right, and there is no such option")
-    begin = f"{row[form.begin].strip()} " if form.begin else ""
+    begin = f"{row[form.begin].strip()} ".lstrip() if form.begin else ""
     return Choice(text.strip(), tuple(begin + all_options[i].strip() for i in there), there.index(right))
 
 

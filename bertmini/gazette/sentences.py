@@ -9,9 +9,10 @@ import numpy as np
 
 from bertmini.data.task_files import Example
 from bertmini.gazette.gazette import Dice, Gazette
-from bertmini.gazette.world import PRONOUNS, Sentence, World, words_of
+from bertmini.gazette.world import PRONOUNS, Sentence, Story, World, words_of
 
 CASES = ("he", "him", "his", "himself")               # the facets that are pronouns
+PEOPLE = ("hero", "friend", "official")
 NAMED = ("", "first")                                 # the facets that tell a person's gender
 ARTICLE = re.compile(r"\b(the|a|an) (\w+)", re.IGNORECASE)
 PREPOSITION = re.compile(r" (?:of|from|with|at|by|in|on)(?= (?:the|a|an) | [A-Z])")
@@ -59,17 +60,20 @@ def wrong_verbs(world: World, sentence: Sentence) -> Iterator[str]:
 
 
 def wrong_pronouns(world: World, sentence: Sentence) -> Iterator[str]:
-    """The other gender for somebody who is named in the sentence; "him" for "he", and "he" for the others."""
-    named = {slot.variable for slot, _, _ in sentence.slots() if slot.facet in NAMED}
+    """Another case ("him" for "he"); the other gender where a person is named and nobody else is there."""
+    people = {slot.variable for slot, _, _ in sentence.slots() if slot.variable in PEOPLE}
+    is_named = any(slot.variable in PEOPLE and slot.facet in NAMED for slot, _, _ in sentence.slots())
+    forms = {pronoun: (pronoun, *others) for pronoun, others in PRONOUNS.items()}
     for slot, string, start in sentence.slots():
         if not slot.variable or slot.facet not in CASES:
             continue
-        forms = {pronoun: (pronoun, *others) for pronoun, others in PRONOUNS.items()}
-        own = next(forms[p] for p in forms if forms[p][CASES.index(slot.facet)] == string.lower())
-        yield replaced(sentence, start, string, own[1] if slot.facet == "he" else own[0])
-        if slot.variable in named and own[0] in ("he", "she"):
-            other = forms["she" if own[0] == "he" else "he"]
-            yield replaced(sentence, start, string, other[CASES.index(slot.facet)])
+        case = CASES.index(slot.facet)
+        own = next(pronoun for pronoun in forms if forms[pronoun][case] == string.lower())
+        wrong = {forms[own][1 if slot.facet == "he" else 0]}
+        if slot.variable in people and len(people) == 1 and is_named:
+            wrong.add(forms["she" if own == "he" else "he"][case])
+        # "it" is its own object; "her" stands for him and his alike.
+        yield from (replaced(sentence, start, string, other) for other in sorted(wrong - {string.lower()}))
 
 
 def wrong_order(world: World, sentence: Sentence) -> Iterator[str]:
@@ -93,20 +97,25 @@ FAULTS: dict[str, Callable[[World, Sentence], Iterator[str]]] = {
 
 
 def topic(gazette: Gazette, split: str, n: int) -> list[Example]:
-    """One sentence of a document, never the first, and which story it is from; stories in balance."""
-    return [Example(text, None, story) for text, story in
-            (from_story(gazette, gazette.dice(f"topic/{split}/{i}")) for i in range(n))]
+    """Two sentences of two stories, in any order; the label is the story that stands on page one."""
+    return [pages(gazette, gazette.dice(f"topic/{split}/{i}")) for i in range(n)]
 
 
-def from_story(gazette: Gazette, dice: Dice) -> tuple[str, str]:
-    story = gazette.world.stories[dice.roll(len(gazette.world.stories))]
+def pages(gazette: Gazette, dice: Dice) -> Example:
+    one, two = dice.shuffled(gazette.world.stories)[:2]
+    said = [f"On page {number}: {from_story(gazette, dice, story)}"
+            for number, story in (("one", one), ("two", two))]
+    return Example(" ".join(dice.shuffled(said)), None, one.name)
+
+
+def from_story(gazette: Gazette, dice: Dice, story: Story) -> str:
+    """A sentence of a document of this story, never the first."""
     shape = story.shapes[dice.pick(story.bounds)]
-    role = shape[1 + dice.roll(len(shape) - 1)]
-    return gazette.sentence(dice, role, gazette.plan(dice, story)), story.name
+    return gazette.sentence(dice, shape[1 + dice.roll(len(shape) - 1)], gazette.plan(dice, story))
 
 
 def topic_posterior(gazette: Gazette, text: str) -> dict[str, float]:
-    """P(story | the sentence): the likeliest is the best possible answer."""
+    """P(story | a sentence of its documents): the likeliest is the best possible answer."""
     words, scores = words_of(text), {}
     for story in gazette.world.stories:
         shares: dict[str, float] = {}
