@@ -1065,7 +1065,8 @@ class GazetteExport:
     """Write a task of the embedded corpus, or the corpus itself, as the files that people have."""
 
     task: Positional[Annotated[str, arg(metavar="TASK")]]
-    """The task: emotion or similarity; or corpus, its running text."""
+    """The task: topic, emotion, acceptability, similarity, paraphrase, inference, entities, questions,
+    continuation or quillish; or corpus, its running text."""
     out: Directory
     """The directory; made new."""
     rows: MaybeCount = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +37,29 @@ def pretrained(tmp_path_factory, small_corpus) -> Path:
     command = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 4"
     assert main([*command.split(), "--vocab-size", "600", "--batch-size", "8"]) == 0
     return out
+
+
+@pytest.fixture(scope="session")
+def save_start(tmp_path_factory) -> Callable[..., Path]:
+    """Makes a directory to fine-tune from: a model of random weights with both heads, and its tokenizer.
+
+    `save_start(tokenizer, **fields)`, the fields of the configuration in place of a small one's.
+    """
+    import torch
+
+    from bertmini import BertConfig, BertForPreTraining
+
+    def save(tokenizer: Any, **fields: Any) -> Path:
+        small = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+        directory = tmp_path_factory.mktemp("start")
+        torch.manual_seed(0)
+        size = {"vocab_size": len(tokenizer), "max_position_embeddings": 64, **small}
+        config = BertConfig(**size | fields)
+        BertForPreTraining(config).save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
+        return directory
+
+    return save
 
 
 @pytest.fixture(scope="session")

@@ -435,3 +435,9 @@ def test_real_books_and_a_real_labelled_set(data_directory: Path, tmp_path):
     command = f"finetune classify --data {data_directory / 'emotion'} --model {model} --out {out}"
     assert main(f"{command} --rows 200 --epochs 1".split()) == 0
     assert json.loads((out / "metrics.json").read_text())["test"]["accuracy"] > 0.2
+
+
+def test_the_readme_names_every_task():
+    readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+    tasks = [name.split()[1] for name in COMMANDS if name.startswith("finetune ")]
+    assert not [task for task in tasks if f"`{task}`" not in readme]

@@ -10,12 +10,14 @@ import torch
 import transformers
 from torch import nn
 
-from bertmini import BertConfig, InputError
+from bertmini import BertConfig, InputError, WordPieceTokenizer
 from bertmini.config import FAMILIES
 from bertmini.model import bert as models
 from bertmini.model.choice import BertForMultipleChoice
 from bertmini.model.questions import BertForQuestionAnswering
 from bertmini.model.tagging import BertForTokenClassification
+from bertmini.tasks.generate import mask_predict
+from bertmini.tasks.pretrain import extend_positions
 
 THEIRS = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "distilbert": "DistilBert"}
 OURS = {
@@ -242,3 +244,24 @@ def test_weights_of_another_family_are_refused(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "roberta"}))
     with pytest.raises(InputError, match=r"of another family.*bert"):
         models.BertForMaskedLM.from_pretrained(tmp_path)
+
+
+def test_positions_of_roberta_that_no_training_reached_begin_as_copies_behind_those_of_padding():
+    config = BertConfig.preset("tiny", "roberta", vocab_size=30, max_position_embeddings=12)
+    model = models.BertForMaskedLM(config)
+    table = model.bert.embeddings.position.weight
+    before = table.detach().clone()
+    assert (config.first_position, config.max_length) == (2, 10)
+    extend_positions(model, trained=4, length=10)
+    # The first token's row is 2; those of the tokens 1 to 3 are copied to the tokens 4 to 9.
+    assert torch.equal(table[:6], before[:6])
+    assert torch.equal(table[6:12], before[[3, 4, 5, 3, 4, 5]])
+
+
+def test_a_text_beyond_the_positions_of_roberta_is_refused_before_it_is_written():
+    config = BertConfig.preset("tiny", "roberta", vocab_size=30, max_position_embeddings=12)
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sea"]
+    with pytest.raises(InputError, match="a text has 11 tokens, and the model reads 10"):
+        mask_predict(
+            models.BertForMaskedLM(config).eval(), WordPieceTokenizer(vocabulary), ["[MASK]" + " sea" * 8]
+        )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
-from bertmini import BertConfig, BertForPreTraining, InputError, WordPieceTokenizer
-from bertmini.cli import main
+from bertmini import InputError, WordPieceTokenizer
+from bertmini.cli import GlueTask, main
 from bertmini.data.task_files import Example
 from bertmini.tasks import task_options
 from bertmini.tasks.glue import GLUE
@@ -167,16 +168,8 @@ def tokenizer() -> WordPieceTokenizer:
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory, tokenizer):
-    directory = tmp_path_factory.mktemp("origin")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=32,
-    )  # fmt: skip
-    BertForPreTraining(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
+def origin(save_start, tokenizer):
+    return save_start(tokenizer, max_position_embeddings=32)
 
 
 def seas(number: int) -> list[Example]:
@@ -269,3 +262,7 @@ def test_without_a_dev_part_nothing_can_be_chosen(origin, tmp_path, capsys):
     assert main(command.split()) == 2
     assert "no dev part; expected one" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_the_command_knows_the_tasks_of_the_table():
+    assert get_args(GlueTask) == tuple(GLUE)

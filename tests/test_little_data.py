@@ -12,7 +12,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from bertmini import BertConfig, BertForPreTraining, BertForSequenceClassification, InputError
+from bertmini import BertForPreTraining, BertForSequenceClassification, InputError
 from bertmini.cli import main
 from bertmini.data.augment import OPERATIONS, Gap, augmented, oversampled, words_of
 from bertmini.data.task_files import Example
@@ -33,17 +33,9 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory, tokenizer):
+def start(save_start, tokenizer):
     """A directory with a small pretrained model: random weights, both heads."""
-    directory = tmp_path_factory.mktemp("start")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=64,
-    )  # fmt: skip
-    BertForPreTraining(config).save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return directory
+    return save_start(tokenizer, hidden_size=16, intermediate_size=32)
 
 
 def classifier(start, examples=EXAMPLES, dropout=0.0):

@@ -456,7 +456,7 @@ class Knowing(torch.nn.Module):
 
     def __init__(self, tokenizer):
         super().__init__()
-        self.config = SimpleNamespace(max_position_embeddings=16)
+        self.config = BertConfig(max_position_embeddings=16)
         self.place, self.mask = torch.nn.Parameter(torch.zeros(1)), tokenizer.mask_token_id
         self.texts = tokenizer(list(TEXTS), return_tensors="pt")["input_ids"]
         words = SimpleNamespace(word=SimpleNamespace(weight=torch.empty(len(tokenizer), 0)))

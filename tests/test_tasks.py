@@ -30,12 +30,9 @@ def tokenizer() -> WordPieceTokenizer:
 
 
 @pytest.fixture(scope="module")
-def origin(tmp_path_factory, tokenizer):
-    directory = tmp_path_factory.mktemp("origin")
-    torch.manual_seed(0)
-    config = BertConfig.preset("tiny", vocab_size=len(tokenizer), hidden_dropout_prob=0.0)
-    BertForPreTraining(config).save_pretrained(directory)
-    return directory
+def origin(save_start, tokenizer):
+    size = {"hidden_size": 128, "intermediate_size": 512, "max_position_embeddings": 512}
+    return save_start(tokenizer, hidden_dropout_prob=0.0, **size)
 
 
 def weather(number: int) -> list[Example]:

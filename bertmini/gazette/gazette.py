@@ -210,9 +210,10 @@ class Gazette:
         """Labelled examples; the labels come from the plans (see bertmini.gazette.tasks).
 
         Args:
-            name: emotion or similarity.
+            name: topic, emotion, acceptability, similarity, paraphrase, inference, entities, questions,
+                continuation or quillish.
             split: train, dev or test.
-            n: how many; by default 4,000 for train and 1,000 for the others.
+            n: how many; by default 4,000 for train (10,000 of quillish) and 1,000 for the others.
         """
         from bertmini.gazette.tasks import task
         return task(self, name, split, n)
@@ -221,7 +222,7 @@ class Gazette:
         """Writes a task, or `corpus`, in the formats that people have; returns the files' paths.
 
         Args:
-            name: emotion, similarity or corpus.
+            name: that of a task, or corpus.
             directory: where; it must not have such files yet.
             n: how many examples or documents in the train part; by default the task's own number.
         """

@@ -13,7 +13,7 @@ TASKS: dict[str, Task] = {
     "tag": tag,
     "qa": qa,
     "choice": choice,
-    "seq2seq": seq2seq,  # type: ignore[dict-item]
+    "seq2seq": seq2seq,
     "vectors": vectors,
 }
 

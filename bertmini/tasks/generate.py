@@ -35,7 +35,7 @@ def mask_predict(
 
     Source: Ghazvininejad et al. 2019, arXiv 1904.09324, section 3.
     """
-    inputs, is_open = inputs_with_masks(tokenizer, texts, model.config.max_position_embeddings)
+    inputs, is_open = inputs_with_masks(tokenizer, texts, model.config.max_length)
     ids, numbers = inputs["input_ids"], is_open.sum(dim=1)  # [texts]
     sure = torch.zeros(ids.shape)  # the probability of the piece that stands there, [texts, length]
     for iteration in range(iterations):
@@ -74,7 +74,7 @@ def gibbs_sample(
     Source: Wang & Cho 2019, arXiv 1902.04094. The model's conditional probabilities need not belong to one
     distribution over texts, so that the samples are of no distribution that one could name.
     """
-    inputs, is_open = inputs_with_masks(tokenizer, texts, model.config.max_position_embeddings)
+    inputs, is_open = inputs_with_masks(tokenizer, texts, model.config.max_length)
     ids, generator = inputs["input_ids"], torch.Generator().manual_seed(seed)
     for _ in range(sweeps):
         lots = torch.rand(ids.shape, generator=generator).masked_fill(~is_open, 2.0)

@@ -211,9 +211,9 @@ def load_model(
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     model = MODELS[objective].from_pretrained(directory, **rates)
     config, length = model.config, tokenizer.model_max_length
-    if config.max_position_embeddings < length:
+    if config.max_length < length:
         raise InputError(
-            f"--max-length {length}: the position table of {directory} has {config.max_position_embeddings} "
+            f"--max-length {length}: the position table of {directory} has {config.max_length} "
             "rows; ask for so many at most"
         )
     if config.vocab_size < len(tokenizer):
@@ -222,7 +222,7 @@ def load_model(
             "leave --tokenizer out to take the model's own"
         )
     # Only a model that was pretrained here says how many; of others all are taken to be trained.
-    trained = config.extra.get("trained_positions", config.max_position_embeddings)
+    trained = config.extra.get("trained_positions", config.max_length)
     extend_positions(model, trained, length)
     model.config.extra["trained_positions"] = max(trained, length)
     return model
@@ -234,10 +234,10 @@ def extend_positions(model: BertForMaskedLM, trained: int, length: int) -> None:
     What attention has learned about near neighbours then holds there from the first step, where random rows
     would have to learn it again (Beltagy et al. 2020, arXiv 2004.05150, section 5).
     """
-    table = model.bert.embeddings.position.weight
+    table, first = model.bert.embeddings.position.weight, model.config.first_position
     new = torch.arange(trained, max(trained, length))
     with torch.no_grad(), whole_in_place(table) as rows:
-        rows[new] = rows[1 + (new - 1) % (trained - 1)]
+        rows[first + new] = rows[first + 1 + (new - 1) % (trained - 1)]
 
 
 def short_first(data: PretrainingData, batches: int) -> Callable[[int], Batch]:

@@ -17,8 +17,7 @@ import torch
 
 from bertmini.config import BertConfig
 from bertmini.data.batches import Batch, ByLength, pad, pad_inputs
-from bertmini.data.parallel import Parallel
-from bertmini.data.parallel import read_parallel as read  # noqa: F401  (a part of the task)
+from bertmini.data.parallel import Parallel, read_parallel
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.inference import Precision, Rows, in_order, longest_row
@@ -33,6 +32,11 @@ from bertmini.training.loop import to_device
 NAME = "seq2seq"
 METRIC = "loss"  # on the dev part; BLEU needs every text written, and is measured at the end
 MODEL = BertForSequenceToSequence
+
+
+def read(data: str, **reading: Any) -> dict[str, list[Parallel]]:
+    """The examples by part; as `bertmini.data.parallel.read_parallel`."""
+    return read_parallel(data, **reading)
 
 
 class ParallelData(ByLength):
