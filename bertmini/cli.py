@@ -266,10 +266,27 @@ class Pretrain:
     """The run directory; made new."""
     preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "mini"
     """The model's size, layers x width: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024; not used with --init."""
-    objective: Literal["mlm+nsp", "mlm"] = "mlm+nsp"
-    """Masked pieces and next sentences, or masked pieces alone."""
-    masking: Literal["token", "whole-word", "ngram", "entity"] = "token"
-    """What is masked together: nothing, the pieces of a word, one to three words, the words of a name."""
+    family: Annotated[Literal["bert", "roberta", "albert", "distilbert"] | None, unset("FAMILY")] = None
+    """Whose architecture. Without it: that of --init, or bert."""
+    objective: Annotated[
+        Literal["mlm+nsp", "mlm", "mlm+sop", "ltr", "rtl"] | None, unset("OBJECTIVE")
+    ] = None
+    """Masked pieces; with nsp, whether a passage is next; with sop, the order of two; ltr and rtl: the next
+    piece to the right, to the left. Without it: what the family was published with."""
+    inputs: Annotated[
+        Literal["segment-pairs", "sentence-pairs", "full-sentences", "doc-sentences", "stretches"] | None,
+        unset("INPUTS"),
+    ] = None
+    """What a row holds. Without it: segment-pairs with nsp, their like with sop, otherwise stretches of one
+    document, cut anywhere."""
+    masking: Literal["token", "whole-word", "ngram", "span", "entity"] = "token"
+    """What is masked together: nothing, the pieces of a word, one to three words, one to ten words, the words
+    of a name."""
+    mask_rate: Number = 0.15
+    """Share of the pieces that is masked."""
+    static_masks: MaybeCount = None
+    """Draw masks and pairs so many times and repeat them; BERT's own data did with 10. Without it: anew in
+    each epoch."""
     names: Annotated[str | None, unset("FILE")] = None
     """Names for --masking entity, one a line. Without it: those of the Gazette."""
     tokenizer: MaybeDirectory = None
@@ -301,11 +318,15 @@ class Pretrain:
         documents, held_out = self.reading.read(self.data, self.training.held_out)
         tokenizer = self.get_tokenizer(documents)
         tokenizer.model_max_length = self.training.max_length or (256 if self.is_gazette else 128)
-        settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, self.objective)
+        objective = self.get_objective()
+        settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, objective)
         units = pretrain.masking_units(self.masking, tokenizer, self.names)
-        batches = pretrain.training_data(documents, *settings, seed=self.training.seed, units=units)
+        masking = {"rate": self.mask_rate, "static_masks": self.static_masks, "inputs": self.inputs}
+        batches = pretrain.training_data(
+            documents, *settings, seed=self.training.seed, units=units, **masking
+        )
         evaluate = held_out and pretrain.held_out_metrics(held_out, *settings, gazette=self.is_gazette)
-        model = self.get_model(tokenizer)
+        model = self.get_model(tokenizer, objective)
         with run_directory(self, options, [documents, held_out], tokenizer) as run:
             short = self.short_share if self.short_share is not None else 0.0 if self.init else 0.4
             metrics = pretrain.pretrain(model, options, batches, evaluate or None, run, short_share=short)
@@ -333,13 +354,25 @@ class Pretrain:
         size = self.vocab_size or (1000 if self.is_gazette else 8000)
         return WordPieceTokenizer.train((s for document in documents for s in document), size)
 
-    def get_model(self, tokenizer: Any) -> Any:
+    def get_objective(self) -> str:
+        from bertmini.config import BertConfig
+        from bertmini.hub import locate
+        from bertmini.tasks.pretrain import FAMILY_OBJECTIVES
+
+        family = self.family or "bert"
+        if self.init:
+            family = BertConfig.load(locate(self.init) / "config.json").model_type
+            if self.family not in (None, family):
+                raise InputError(f"--family {self.family}: {self.init} is a {family}; leave --family out")
+        return self.objective or FAMILY_OBJECTIVES[family]
+
+    def get_model(self, tokenizer: Any, objective: str) -> Any:
         from bertmini.tasks import pretrain
 
-        settings = (self.objective, tokenizer, self.training.seed, self.dropout)
+        settings = (objective, tokenizer, self.training.seed, self.dropout)
         if self.init:
             return pretrain.load_model(self.init, *settings)
-        return pretrain.new_model(self.preset, *settings)
+        return pretrain.new_model(self.preset, *settings, self.family or "bert")
 
 
 @dataclass(kw_only=True)

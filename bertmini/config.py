@@ -90,6 +90,8 @@ FAMILIES = {
     ),
 }
 
+DIRECTIONS = ("left-to-right", "right-to-left")
+
 # Fields of transformers' that make another model than we have, and the value that makes ours.
 FIXED: dict[str, Any] = {
     "position_embedding_type": "absolute",
@@ -138,6 +140,7 @@ class BertConfig:
         num_hidden_groups: how many different layers there are; the layers of a group share their weights.
             None: all are different.
         pooler_act: activation of the pooler, "tanh" or "relu".
+        direction: of a language model that reads one way, a name in `DIRECTIONS`; None: it reads both ways.
         problem_type: "single_label_classification" or "regression"; None decides by the number of labels.
         features: the states that a feature-based tagger reads, a name in `bertmini.model.tagging.FEATURES`.
         extra: fields of a loaded `config.json` that bertmini does not use, kept for saving.
@@ -163,6 +166,7 @@ class BertConfig:
     embedding_size: int | None = None
     num_hidden_groups: int | None = None
     pooler_act: str = "tanh"
+    direction: str | None = None
     classifier_dropout: float | None = None
     id2label: dict[int, str] | None = None
     problem_type: str | None = None
@@ -174,6 +178,8 @@ class BertConfig:
             check_field(each.name, getattr(self, each.name), str(each.type))
         if self.model_type not in FAMILIES:
             raise InputError(f"model_type is {self.model_type!r}; expected one of {', '.join(FAMILIES)}")
+        if self.direction and self.direction not in DIRECTIONS:
+            raise InputError(f"direction is {self.direction!r}; expected one of {', '.join(DIRECTIONS)}")
         if (groups := self.num_hidden_groups) and self.num_hidden_layers % groups:
             raise InputError(
                 f"num_hidden_layers {self.num_hidden_layers} is not a multiple of num_hidden_groups {groups}"
@@ -205,7 +211,13 @@ class BertConfig:
 
     @property
     def fits_transformers(self) -> bool:
-        """Whether transformers has such encoders: there, only ALBERT is factorised and shares layers."""
+        """Whether transformers has such encoders: there, only ALBERT is factorised and shares layers.
+
+        It has BERT as a left-to-right model too, but sums a text up by its first token, which has seen
+        nothing.
+        """
+        if self.direction:
+            return False
         parts = (self.embedding_size, self.num_hidden_groups)
         has_theirs = None not in parts if self.model_type == "albert" else parts == (None, None)
         return has_theirs and self.pooler_act == self.family.defaults.get("pooler_act", "tanh")

@@ -56,6 +56,16 @@ class Corpus:
             document_starts=np.append(document_starts, len(lengths)).astype(np.int32),
         )
 
+    def separated(self, separator: int) -> Corpus:
+        """The corpus with a token at the end of each document, as part of its last sentence."""
+        ends = self.sentence_starts[self.document_starts[1:]]  # [documents], places of tokens
+        ended = np.searchsorted(self.document_starts[1:], np.arange(len(self.sentence_starts)), side="right")
+        return Corpus(
+            token_ids=np.insert(self.token_ids, ends, separator),
+            sentence_starts=(self.sentence_starts + ended).astype(np.int32),
+            document_starts=self.document_starts,
+        )
+
     @property
     def num_documents(self) -> int:
         return len(self.document_starts) - 1

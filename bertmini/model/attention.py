@@ -121,6 +121,12 @@ def left_to_right_mask(length: int, device: torch.device | None = None) -> Tenso
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
 
 
+def one_way_mask(direction: str, length: int, device: torch.device | None = None) -> Tensor:
+    """The mask of a model that reads in one direction, a name in `bertmini.config.DIRECTIONS`; as above."""
+    mask = left_to_right_mask(length, device)
+    return mask if direction == "left-to-right" else mask.transpose(-1, -2)
+
+
 def sequence_to_sequence_mask(token_type_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     """The mask of a text that is written from another one (UniLM; Dong et al. 2019, arXiv 1905.03197, §2.3).
 

@@ -42,6 +42,11 @@ def predict(
         InputError: a text without a mask, or longer than those of training.
     """
 
+    if model.config.direction:
+        raise InputError(
+            f"the model reads {model.config.direction} and knows no masks; fill them with one trained on mlm"
+        )
+
     def rows(examples: Sequence[Example]) -> Rows:
         # A cut text may have lost its mask, so that this task never cuts.
         rows = Rows.of(examples, tokenizer, None)
