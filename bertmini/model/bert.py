@@ -222,7 +222,9 @@ def one_way(mask: Mask | None, direction: str, length: int, device: torch.device
     if isinstance(mask, Packing):
         raise InputError(f"cu_seqlens: a {direction} model does not take packed sequences; pad them")
     before = one_way_mask(direction, length, device)
-    return before if mask is None else mask & before
+    # Padding looks at itself: a query that may look nowhere would have no weights.
+    itself = torch.eye(length, dtype=torch.bool, device=device)
+    return before if mask is None else mask & before | itself
 
 
 def summary(
