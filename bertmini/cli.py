@@ -189,7 +189,7 @@ class DistillTraining(PretrainingTraining):
 
 @dataclass(kw_only=True)
 class TrainTokenizer:
-    """Train a WordPiece vocabulary on running text."""
+    """Train a vocabulary on running text: word pieces, byte-level BPE or a unigram model."""
 
     corpus: Positional[Corpus] = ("gazette",)
     """Text files and folders; or gazette; or a data set of the hub with a column named text."""
@@ -197,25 +197,35 @@ class TrainTokenizer:
     """The tokenizer's directory; made new."""
     vocab_size: Count = 8000
     """Pieces in the vocabulary."""
+    kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
+    """wordpiece: BERT's. bpe: RoBERTa's, of bytes. unigram: ALBERT's, by the tokenizers library."""
     cased: bool = False
-    """Keep capitals and accents."""
+    """Keep capitals and accents, as bpe always does."""
     min_frequency: Count = 1
-    """Count below which two pieces are not joined."""
+    """Count below which two pieces are not joined; a unigram model joins none."""
     reading: TextReading = field(default_factory=TextReading)
 
     def run(self) -> None:
-        from bertmini.tokenizer import WordPieceTokenizer
-
         refuse_existing(self.out)
+        if self.kind == "unigram" and self.min_frequency > 1:
+            raise InputError(f"--min-frequency {self.min_frequency}: a unigram model has none; leave it out")
         with new_directory(self.out) as directory:
             refuse_prepared(self.corpus)
             documents: Any = self.reading.read(self.corpus, held_out=0)[0]
             texts = (sentence for document in documents for sentence in document)
-            tokenizer = WordPieceTokenizer.train(
-                texts, self.vocab_size, lowercase=not self.cased, min_frequency=self.min_frequency
-            )
+            tokenizer = self.train(texts)
             tokenizer.save_pretrained(directory)
         print(f"{self.out}: {len(tokenizer)} pieces")
+
+    def train(self, texts: Iterable[str]) -> Any:
+        from bertmini.tokenizer import ByteLevelBPETokenizer, UnigramTokenizer, WordPieceTokenizer
+
+        size, frequency = self.vocab_size, self.min_frequency
+        if self.kind == "bpe":
+            return ByteLevelBPETokenizer.train(texts, size, min_frequency=frequency)
+        if self.kind == "unigram":
+            return UnigramTokenizer.train(texts, size, lowercase=not self.cased, keep_accents=self.cased)
+        return WordPieceTokenizer.train(texts, size, lowercase=not self.cased, min_frequency=frequency)
 
 
 @dataclass(kw_only=True)
@@ -239,11 +249,11 @@ class Prepare:
     def run(self) -> None:
         from bertmini.data.prepare import prepare
         from bertmini.tasks.pretrain import stream_corpus
-        from bertmini.tokenizer import WordPieceTokenizer
+        from bertmini.tokenizer import load_tokenizer
 
         refuse_existing(self.out)
         refuse_prepared(self.corpus)
-        tokenizer = WordPieceTokenizer.from_pretrained(self.tokenizer)
+        tokenizer = load_tokenizer(self.tokenizer)
         texts, source = stream_corpus(
             self.corpus, held_out=self.held_out, seed=self.seed, **asdict(self.reading)
         )
@@ -339,18 +349,18 @@ class Pretrain:
 
     def get_tokenizer(self, documents: Documents) -> Any:
         from bertmini.data.prepare import Prepared
-        from bertmini.tokenizer import WordPieceTokenizer
+        from bertmini.tokenizer import WordPieceTokenizer, load_tokenizer
 
         if self.resume:
-            return WordPieceTokenizer.from_pretrained(self.out)
+            return load_tokenizer(self.out)
         if directory := self.tokenizer or self.init:
-            return WordPieceTokenizer.from_pretrained(directory)
+            return load_tokenizer(directory)
         if isinstance(documents, Prepared):
             if self.vocab_size:
                 raise InputError(
                     f"--vocab-size {self.vocab_size} is for a new tokenizer; that of the data is theirs"
                 )
-            return WordPieceTokenizer.from_pretrained(documents.directory)
+            return load_tokenizer(documents.directory)
         size = self.vocab_size or (1000 if self.is_gazette else 8000)
         return WordPieceTokenizer.train((s for document in documents for s in document), size)
 
@@ -417,8 +427,9 @@ class Finetune:
         return TASKS[name]
 
     def run_task(self, name: str) -> None:
+        from bertmini.inference import refuse_larger
         from bertmini.tasks import load_for_task, task_options
-        from bertmini.tokenizer import WordPieceTokenizer
+        from bertmini.tokenizer import load_tokenizer
 
         if not self.resume:
             refuse_existing(self.out)
@@ -432,9 +443,13 @@ class Finetune:
             chosen = random.Random(seed).sample(range(len(examples)), self.rows)
             splits["train"] = [examples[i] for i in sorted(chosen)]
         splits["train"] = self.training_examples(splits["train"])
-        tokenizer = WordPieceTokenizer.from_pretrained(origin)
+        tokenizer = load_tokenizer(origin)
         begin = {"from_scratch": self.from_scratch, "seed": seed, **self.head_settings()}
         model = load_for_task(task, splits["train"], origin, **begin)
+        try:
+            refuse_larger(tokenizer, model.config)
+        except InputError as error:
+            raise InputError(f"{origin}: {error}") from None
         tokenizer = self.settle_model(model, tokenizer, splits["train"])
         max_length = min(self.training.max_length, model.config.max_length)
         tokenizer.model_max_length = max_length
@@ -648,10 +663,10 @@ class FinetuneQa(Finetune):
 
     def run(self) -> None:
         from bertmini.tasks.qa import WINDOW
-        from bertmini.tokenizer import WordPieceTokenizer
+        from bertmini.tokenizer import load_tokenizer
 
         if self.training.max_length is None:
-            read = WordPieceTokenizer.from_pretrained(self.model or shipped()).model_max_length
+            read = load_tokenizer(self.model or shipped()).model_max_length
             self.training.max_length = min(WINDOW, read)
         self.run_task("qa")
 
@@ -1000,7 +1015,10 @@ class Predict(OnTexts):
 
 @dataclass(kw_only=True)
 class Fill(OnTexts):
-    """Find what may stand behind [MASK]: a line of JSON for each text, or a list on a terminal."""
+    """Find what may stand behind [MASK]: a line of JSON for each text, or a list on a terminal.
+
+    RoBERTa's mask is written <mask>.
+    """
 
     text: Positional[Texts] = ()
     """Texts with one [MASK] or more. Without them: the lines of standard input."""

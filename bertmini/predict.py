@@ -15,7 +15,7 @@ from bertmini.machine import best_device
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
 from bertmini.model.checkpoint import our_class
 from bertmini.tasks import TASKS, fill, task_of
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import Tokenizer, load_tokenizer
 
 MODELS: dict[str, Any] = {
     model.ARCHITECTURE or model.__name__: model
@@ -46,7 +46,7 @@ class Predictor:
     def __init__(
         self,
         model: Any,
-        tokenizer: WordPieceTokenizer,
+        tokenizer: Tokenizer,
         batch_tokens: int | None = None,
         top: int = 5,
         precision: Precision = "float32",
@@ -86,7 +86,7 @@ class Predictor:
         model = MODELS[name].from_pretrained(directory)
         if model.fresh:
             raise InputError(f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {names[0]}")
-        tokenizer = WordPieceTokenizer.from_pretrained(directory)
+        tokenizer = load_tokenizer(directory)
         try:
             return cls(model.to(best_device()), tokenizer, **options)
         except InputError as error:

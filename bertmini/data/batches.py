@@ -86,6 +86,8 @@ def pad_inputs(
 def lay_out(token_ids: np.ndarray, pairs: Pairs, rows: np.ndarray, tokenizer: Any) -> Batch:
     """Examples as a model reads them, [CLS] A [SEP] B [SEP], or [CLS] A [SEP] where B is empty.
 
+    RoBERTa's have two separators between A and B.
+
     Args:
         token_ids: of the corpus, [tokens].
         rows: which of the pairs, [batch].
@@ -95,18 +97,19 @@ def lay_out(token_ids: np.ndarray, pairs: Pairs, rows: np.ndarray, tokenizer: An
     """
     a_start, b_start = pairs.a_start[rows, None], pairs.b_start[rows, None]  # [batch, 1]
     a_length, b_length = pairs.a_end[rows, None] - a_start, pairs.b_end[rows, None] - b_start
-    first_sep = 1 + a_length
-    last_sep = first_sep + np.where(b_length > 0, b_length + 1, 0)
+    first_sep, separators = 1 + a_length, tokenizer.separators
+    last_sep = first_sep + np.where(b_length > 0, b_length + separators, 0)
     place = np.arange(last_sep.max() + 1)[None]  # [1, length]
 
-    source = np.where(place < first_sep, a_start + place - 1, b_start + place - first_sep - 1)
+    source = np.where(place < first_sep, a_start + place - 1, b_start + place - first_sep - separators)
     input_ids = token_ids[source.clip(0, len(token_ids) - 1)].astype(np.int64)  # [batch, length]
     input_ids[:, 0] = tokenizer.cls_token_id
-    input_ids[(place == first_sep) | (place == last_sep)] = tokenizer.sep_token_id
+    is_between = (first_sep <= place) & (place < first_sep + separators)
+    input_ids[is_between | (place == last_sep)] = tokenizer.sep_token_id
     input_ids[place > last_sep] = tokenizer.pad_token_id
     return {
         "input_ids": torch.from_numpy(input_ids),
-        "token_type_ids": torch.from_numpy((place > first_sep) & (place <= last_sep)).long(),
+        "token_type_ids": torch.from_numpy((place >= first_sep + separators) & (place <= last_sep)).long(),
         "attention_mask": torch.from_numpy(place <= last_sep).long(),
     }
 
@@ -244,7 +247,10 @@ class PretrainingData:
         corpus, number = self._blocks[block], None
         if self.inputs == "full-sentences":
             corpus = corpus.separated(self.tokenizer.sep_token_id)
-        pairs = INPUTS[str(self.inputs)](corpus, self.max_length, self.seed, draw)
+        length = self.max_length
+        if self.inputs and self.inputs.endswith("pairs"):
+            length -= self.tokenizer.separators - 1
+        pairs = INPUTS[str(self.inputs)](corpus, length, self.seed, draw)
         if epoch or block:
             number = int(self._planned[block])
         return corpus, pairs, length_batches(pairs.lengths, self.batch_size, self.seed, draw, number)

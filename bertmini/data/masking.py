@@ -109,17 +109,17 @@ class WholeWords:
     """The pieces of a word together: no piece is guessed from the others of its word.
 
     Args:
-        tokenizer: of WordPiece, where ## begins a piece that goes on with a word.
+        tokenizer: its `word_edges` says which pieces go on with a word, in WordPiece those with ##.
 
     Source: google-research/bert, README, "Whole Word Masking".
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        self.goes_on = torch.tensor([piece.startswith("##") for piece in pieces])  # [vocab]
+        self.goes_on, self.ends = map(torch.tensor, tokenizer.word_edges())  # [vocab] each
 
     def __call__(self, input_ids: Tensor, maskable: Tensor, generator: torch.Generator | None) -> Tensor:
-        return ~(self.goes_on[input_ids] & follows_text(maskable))
+        after_end = F.pad(self.ends[input_ids[:, :-1]], (1, 0))
+        return ~(self.goes_on[input_ids] & ~after_end & follows_text(maskable))
 
 
 class NGrams(WholeWords):
@@ -165,7 +165,10 @@ class Entities(WholeWords):
 
     def __init__(self, tokenizer: Any, names: Iterable[str]) -> None:
         super().__init__(tokenizer)
-        spelled = [ids for ids in tokenizer.encode_ids(list(names)) if ids]
+        names = list(names)
+        if tokenizer.keeps_spaces:  # a name may begin a text
+            names += [f" {name}" for name in names]
+        spelled = [ids for ids in tokenizer.encode_ids(names) if ids]
         known = [ids for ids in spelled if tokenizer.unk_token_id not in ids]
         if not known:
             raise InputError(f"{len(spelled)} names, none of which the tokenizer can spell; expected some")

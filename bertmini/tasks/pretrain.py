@@ -31,7 +31,7 @@ from bertmini.data.text import (
 )
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import load_tokenizer
 from bertmini.training import History, Options, Run, evaluate_pretraining, settle, train
 from bertmini.training.loop import to_device
 from bertmini.training.options import MEASURED
@@ -349,8 +349,7 @@ def tokenised(documents: Documents, tokenizer: Any) -> Corpus | Prepared:
     """Documents as tokens; a prepared corpus is checked to have the same pieces."""
     if not isinstance(documents, Prepared):
         return Corpus.from_documents(documents, tokenizer)
-    own = WordPieceTokenizer.from_pretrained(documents.directory)
-    if (own.pieces, own.lowercase) != (tokenizer.pieces, tokenizer.lowercase):
+    if load_tokenizer(documents.directory).rules != tokenizer.rules:
         raise InputError(
             f"{documents.directory} was prepared with another vocabulary than the model's; prepare it with "
             "the model's tokenizer"
@@ -423,7 +422,9 @@ def held_out_metrics(
     data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed=0, objective=objective)
     batches = [data.batch(step) for step in range(min(len(data), HELD_OUT_BATCHES))]
     words = None
-    if gazette and not isinstance(documents, Prepared) and not OBJECTIVES[objective].direction:
+    # A piece that tells of the space before it is none of the Gazette's words.
+    is_known = gazette and not isinstance(documents, Prepared) and not tokenizer.keeps_spaces
+    if is_known and not OBJECTIVES[objective].direction:
         words = MaskedWords.draw(documents, tokenizer, max_length, objective)
 
     def measure(model: BertForMaskedLM) -> dict[str, float]:
