@@ -76,10 +76,11 @@ def test_package_cells_are_the_package_as_python_finds_it(chapter):
                     inner = f"{outer}.{inner}"
             for part in inner.split("."):
                 found = getattr(found, part)
-            if not callable(found):
-                pytest.skip(f"{name} is a constant, which has no source of its own")
+            if not (inspect.isclass(found) or inspect.isroutine(inspect.unwrap(found))):
+                break  # a constant, for which Python finds no source; the other cells are compared
             sources.append(textwrap.dedent(inspect.getsource(found)))
-        assert bare(cell.source) == bare("\n\n".join(sources)), names
+        else:
+            assert bare(cell.source) == bare("\n\n".join(sources)), names
 
 
 @pytest.mark.parametrize(("chapter", "position"), EXERCISES)
