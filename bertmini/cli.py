@@ -331,7 +331,7 @@ class Pretrain:
         objective = self.get_objective()
         settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, objective)
         units = pretrain.masking_units(self.masking, tokenizer, self.names)
-        masking = {"rate": self.mask_rate, "static_masks": self.static_masks, "inputs": self.inputs}
+        masking: dict[str, Any] = {"rate": self.mask_rate, "static_masks": self.static_masks, "inputs": self.inputs}
         batches = pretrain.training_data(
             documents, *settings, seed=self.training.seed, units=units, **masking
         )
@@ -369,7 +369,7 @@ class Pretrain:
         from bertmini.hub import locate
         from bertmini.tasks.pretrain import FAMILY_OBJECTIVES
 
-        family = self.family or "bert"
+        family: str = self.family or "bert"
         if self.init:
             family = BertConfig.load(locate(self.init) / "config.json").model_type
             if self.family not in (None, family):

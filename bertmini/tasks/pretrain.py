@@ -247,7 +247,7 @@ def load_model(
     # Only a model that was pretrained here says how many; of others all are taken to be trained.
     trained = config.extra.get("trained_positions", config.max_length)
     extend_positions(model, trained, length)
-    model.config.extra |= {"trained_positions": max(trained, length), "objective": objective}
+    model.config.extra.update({"trained_positions": max(trained, length), "objective": objective})
     return model
 
 
@@ -422,9 +422,9 @@ def held_out_metrics(
     data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed=0, objective=objective)
     batches = [data.batch(step) for step in range(min(len(data), HELD_OUT_BATCHES))]
     words = None
-    # A piece that tells of the space before it is none of the Gazette's words.
-    is_known = gazette and not isinstance(documents, Prepared) and not tokenizer.keeps_spaces
-    if is_known and not OBJECTIVES[objective].direction:
+    # Masks are what both know; and a piece that tells of the space before it is none of the Gazette's words.
+    has_limit = gazette and not tokenizer.keeps_spaces and not OBJECTIVES[objective].direction
+    if has_limit and not isinstance(documents, Prepared):
         words = MaskedWords.draw(documents, tokenizer, max_length, objective)
 
     def measure(model: BertForMaskedLM) -> dict[str, float]:
