@@ -275,6 +275,18 @@ def special_tokens_of(tokenizer: Tokenizer) -> dict[str, Any]:
     return {"bos_token": tokens["cls_token"], "eos_token": tokens["sep_token"], **tokens}
 
 
+def added_tokens(content: dict[str, Any], known: Sequence[str], file: Path) -> dict[str, int]:
+    """The tokens that a tokenizer.json holds beside its model, with their ids.
+
+    Raises:
+        InputError: one is none of the special tokens; where a text has it, the ids would be others.
+    """
+    added = {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+    if others := [token for token in added if token not in known]:
+        raise InputError(f"{file}: {others[0]!r} is an added token, and bertmini reads {', '.join(known)}")
+    return added
+
+
 def in_order_of_ids(ids: Any, file: Path) -> list[str]:
     """Pieces in the order of their ids.
 

@@ -16,6 +16,7 @@ from bertmini.tokenizer.base import (
     Backend,
     Encoded,
     Tokenizer,
+    added_tokens,
     check_texts,
     in_order_of_ids,
     read_settings,
@@ -177,12 +178,15 @@ class ByteLevelBPETokenizer(Tokenizer):
     def encode_places(self, texts: Sequence[str]) -> list[Encoded]:
         """The ids, offsets and words of each text; a piece has its place without the space before it."""
         rows = super().encode_places(texts)
-        if self.backend == "python":
-            return rows
-        return [
-            row._replace(offsets=[without_spaces(text, *place) for place in row.offsets])
-            for text, row in zip(texts, rows, strict=True)
-        ]
+        if self.backend == "fast":
+            for text, row in zip(texts, rows, strict=True):
+                for n, (i, (start, end)) in enumerate(zip(row.ids, row.offsets, strict=True)):
+                    if i == self.mask_token_id:  # with white space of any kind
+                        start = end - len(self.mask_token)
+                    elif self.pieces[i] == LETTERS[ord(" ")] and text[start] != " ":
+                        end = start  # of a space that was put before the text
+                    row.offsets[n] = without_spaces(text, start, end)
+        return rows
 
     def in_chunks(self, sentences: Sequence[str]) -> tuple[list[str], list[int]]:
         chunks = [CHUNK.split(sentence) for sentence in sentences]
@@ -237,7 +241,7 @@ def read_pieces(file: Path) -> tuple[list[str], list[Merge]]:
     pairs = [tuple(pair.split(" ") if isinstance(pair, str) else pair) for pair in merges]
     if bad := [number for number, pair in enumerate(pairs, start=1) if len(pair) != 2]:
         raise InputError(f"{file}: merge {bad[0]} is {merges[bad[0] - 1]!r:.60}; expected two pieces")
-    added = {token["content"]: token["id"] for token in content.get("added_tokens") or []}
+    added = added_tokens(content, ByteLevelBPETokenizer.SPECIAL_TOKENS, file)
     return in_order_of_ids(ids | added, file), pairs  # type: ignore[return-value]
 
 

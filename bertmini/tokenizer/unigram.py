@@ -11,7 +11,14 @@ from typing import Any
 from bertmini.errors import InputError
 from bertmini.files import read_json, write
 from bertmini.hub import locate
-from bertmini.tokenizer.base import Backend, Tokenizer, check_texts, read_settings, special_tokens_of
+from bertmini.tokenizer.base import (
+    Backend,
+    Tokenizer,
+    added_tokens,
+    check_texts,
+    read_settings,
+    special_tokens_of,
+)
 from bertmini.tokenizer.normalize import Normalizer
 
 # The arguments of a tokenizer and their names and defaults in a tokenizer_config.json.
@@ -143,6 +150,7 @@ class UnigramTokenizer(Tokenizer):
         scores = model.get("vocab") if isinstance(model, dict) and model.get("type") == "Unigram" else None
         if not isinstance(scores, list):
             raise InputError(f"{file}: holds no unigram model; give the directory of an ALBERT's tokenizer")
+        added_tokens(content, cls.SPECIAL_TOKENS, file)
         settings = read_settings(directory / "tokenizer_config.json", RULES)
         try:
             pairs = [(str(piece), float(score)) for piece, score in scores]
