@@ -210,6 +210,7 @@ def load_model(
     torch.manual_seed(seed)
     rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
     model = MODELS[objective].from_pretrained(directory, **rates)
+    model.config.refuse_quantized()
     config, length = model.config, tokenizer.model_max_length
     if config.max_length < length:
         raise InputError(
