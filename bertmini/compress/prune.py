@@ -219,7 +219,7 @@ def keep(model: PretrainedModel, part: Part, kept: Sequence[Sequence[int]]) -> P
     return smaller
 
 
-def prune(
+def prune_parts(
     model: PretrainedModel,
     batches: Sequence[Batch],
     part: Part,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 LARGEST = 127  # of a weight, so that 0 is in the middle
+HAS_KERNEL = torch.backends.mkldnn.is_available()  # oneDNN's, in all builds for x86
 
 
 def to_int8(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,7 +90,7 @@ class QuantizedLinear(nn.Module):
         return torch.addcmul(self.bias, self.multiply(shifted, 1.0, 128, None), scales)
 
     def multiply(self, integers: Tensor, scale: float, zero: int, bias: Tensor | None) -> Tensor:
-        if integers.device.type != "cpu":  # the numbers of the CPU's kernel, without its speed
+        if integers.device.type != "cpu" or not HAS_KERNEL:  # the same numbers without the speed
             return F.linear((integers.float() - zero) * scale, self.weight, bias)
         if self.packed is None:
             weight = torch.ops.onednn.qlinear_prepack(self.weight_int8, None)
