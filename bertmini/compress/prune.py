@@ -294,6 +294,8 @@ class Mask(nn.Module):
     Source: Sanh et al. 2020, arXiv 2005.07683, section 4.
     """
 
+    mask: Tensor
+
     def __init__(self, weight: Tensor, movement: bool) -> None:
         super().__init__()
         self.register_buffer("mask", torch.ones_like(weight))

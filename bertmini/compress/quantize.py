@@ -39,13 +39,11 @@ def quantize(model: PretrainedModel, batches: Iterable[Batch] | None = None) -> 
         if isinstance(module, PretrainedModel):
             module.config = config
     for name, (before, now) in quantize_layers(smaller).items():
-        if isinstance(before, nn.Linear) and isinstance(now, QuantizedLinear):
-            now.set_weight(before.weight, before.bias)
-            if ranges is not None:
-                now.set_range(*ranges[name])
-        else:
-            now.set_weight(before.weight)  # type: ignore[operator, union-attr]
-        now.to(before.weight.device)  # type: ignore[union-attr, arg-type]
+        is_matrix = isinstance(now, QuantizedLinear)
+        now.set_weight(before.weight, *([before.bias] if is_matrix else []))
+        if is_matrix and ranges is not None:
+            now.set_range(*ranges[name])
+        now.to(before.weight.device)
     return smaller
 
 

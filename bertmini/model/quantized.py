@@ -45,6 +45,12 @@ class QuantizedLinear(nn.Module):
             has its own s_x, and z is the middle.
     """
 
+    weight_int8: Tensor
+    weight_scale: Tensor
+    bias: Tensor
+    input_scale: Tensor
+    input_zero: Tensor
+
     def __init__(self, in_features: int, out_features: int, static: bool) -> None:
         super().__init__()
         self.in_features, self.out_features, self.static = in_features, out_features, static
@@ -105,6 +111,9 @@ class QuantizedLinear(nn.Module):
 class QuantizedEmbedding(nn.Module):
     """A table of vectors in 8 bits, with a scale for each row: a quarter of the memory."""
 
+    weight_int8: Tensor
+    weight_scale: Tensor
+
     def __init__(self, num_embeddings: int, embedding_dim: int) -> None:
         super().__init__()
         self.register_buffer("weight_int8", torch.zeros(num_embeddings, embedding_dim, dtype=torch.int8))
@@ -126,7 +135,7 @@ class QuantizedEmbedding(nn.Module):
         return F.embedding(ids, self.weight_int8) * F.embedding(ids, self.weight_scale[:, None])
 
 
-def quantize_layers(model: Any) -> dict[str, tuple[nn.Module, nn.Module]]:
+def quantize_layers(model: Any) -> dict[str, tuple[Any, Any]]:
     """Put layers of 8 bits in place of the encoder's linear layers and of the word embedding.
 
     Args:
@@ -136,11 +145,11 @@ def quantize_layers(model: Any) -> dict[str, tuple[nn.Module, nn.Module]]:
         By name the layer that stood there, and the new one.
     """
     static, bert = model.config.quantization == "static", getattr(model, "bert", model)
-    replaced: dict[str, tuple[nn.Module, nn.Module]] = {}
+    replaced: dict[str, tuple[Any, Any]] = {}
     # The layers of a group are one module, which has several names.
     for name, module in [*bert.named_modules(remove_duplicate=False)]:
         if name == "embeddings.word":
-            new: nn.Module = QuantizedEmbedding(module.num_embeddings, module.embedding_dim)
+            new: Any = QuantizedEmbedding(module.num_embeddings, module.embedding_dim)
         elif name.startswith("encoder.") and isinstance(module, nn.Linear):
             new = QuantizedLinear(module.in_features, module.out_features, static)
         else:
