@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 import tyro
@@ -185,6 +185,12 @@ class DistillTraining(PretrainingTraining):
     """The highest learning rate. Without it: 0.0005, and 0.00005 from a fine-tuned teacher."""
     max_length: MaybeCount = None
     """Tokens of an example. Without it: the teacher's."""
+
+
+@dataclass(kw_only=True)
+class CompressTraining(FinetuneTraining):
+    epochs: Count = 3
+    """Times through the training examples, after heads or units went or while weights go; 0: none."""
 
 
 @dataclass(kw_only=True)
@@ -887,6 +893,183 @@ class Distill:
 
 
 @dataclass(kw_only=True)
+class Compress:
+    """Make a trained model smaller: fewer heads and units, zeros among its weights, or 8-bit numbers.
+
+    Heads and units, zeros, and 8 bits are three commands, one after the other where several are wanted.
+    """
+
+    LEAST: ClassVar[dict[str, int]] = {"epochs": 0}
+
+    model: MaybeDirectory = None
+    """The model, a fine-tuned one except for --sparsity and --int8. Without it: the one bertmini ships."""
+    out: Directory
+    """The run directory; made new."""
+    data: Annotated[str | None, unset("gazette/NAME|DIR|hf:NAME")] = None
+    """Labelled examples for the model's task: importance is measured on 512 of them, and all are learned from
+    again. Without it: --sparsity and --int8 take the model as it is."""
+    prune_heads: MaybeNumber = None
+    """Share of the attention heads to take out, the least important first. Each layer keeps one."""
+    prune_units: MaybeNumber = None
+    """Share of the feed-forward networks' units to take out, the same way."""
+    sparsity: MaybeNumber = None
+    """Share of the encoder's weights to set to 0, in each matrix; the smallest, while the model learns."""
+    movement: bool = False
+    """With --sparsity: the weights that learning does not move away from 0, in place of the smallest."""
+    int8: bool = False
+    """Keep and multiply the encoder's matrices as 8-bit numbers; the model no longer learns."""
+    static: bool = False
+    """With --int8: fix the ranges of what the matrices multiply, as they are on 512 examples of --data."""
+    resume: bool = False
+    """Continue the interrupted run in --out, with the options that it began with."""
+    training: CompressTraining = field(default_factory=CompressTraining)
+    reading: TaskReading = field(default_factory=TaskReading)
+
+    def run(self) -> None:
+        from bertmini.compress.prune import size_of
+        from bertmini.predict import Predictor
+
+        if not self.resume:
+            refuse_existing(self.out)
+        self.refuse_unclear()
+        origin = self.model or shipped()
+        predictor = Predictor.from_pretrained(origin)
+        splits = self.examples(predictor)
+        options = self.options(predictor.task, splits)
+        with run_directory(self, options, splits.items()) as run:
+            before, was = self.measure(predictor, splits), size_of(predictor.model)
+            try:
+                model, sparsifier = self.smaller(predictor, splits, options)
+            except InputError as error:
+                raise InputError(f"{origin}: {error}") from None
+            metrics: dict[str, Any] = {"seconds": 0.0, "tokens_per_second": 0.0}
+            if self.learns:
+                from bertmini.tasks import finetune
+
+                how: dict[str, Any] = {"max_length": self.max_length(predictor), "run": run}
+                data = (predictor.task, splits, model, predictor.tokenizer, options)
+                _, metrics = finetune(*data, before_update=sparsifier, **how)
+                if sparsifier:
+                    sparsifier.end(model)
+            else:
+                predictor.model = model
+                metrics |= self.measure(predictor, splits)
+            metrics |= {"before": before, "size": size_of(model), "size_before": was}
+            run.finish(metrics, model, predictor.tokenizer)
+        self.tell(metrics)
+
+    @property
+    def learns(self) -> bool:
+        return bool(self.data and self.training.epochs and not self.int8)
+
+    def refuse_unclear(self) -> None:
+        """Refuse options that ask for nothing, or for what does not go together."""
+        asked = {
+            "--prune-heads or --prune-units": self.prune_heads or self.prune_units,
+            "--sparsity": self.sparsity,
+            "--int8": self.int8,
+        }
+        chosen = [name for name, value in asked.items() if value]
+        if not chosen:
+            raise InputError(
+                "nothing is asked for: give --prune-heads F, --prune-units F, --sparsity F or --int8"
+            )
+        if len(chosen) > 1:
+            raise InputError(f"{' and '.join(chosen)} are done one after the other; give one of them")
+        if self.movement and not self.sparsity:
+            raise InputError("--movement says what --sparsity takes out; give --sparsity F too")
+        if self.static and not self.int8:
+            raise InputError("--static says how --int8 is done; give --int8 too")
+        if self.sparsity and self.training.patience:
+            raise InputError("--patience would stop before --sparsity is reached; leave it out")
+        if self.movement and not (self.data and self.training.epochs):
+            raise InputError("--movement needs examples to learn from; name them with --data")
+        needs = {
+            "--prune-heads and --prune-units measure importance": self.prune_heads or self.prune_units,
+            "--static measures ranges": self.static,
+        }
+        for what, is_asked in needs.items():
+            if is_asked and not self.data:
+                raise InputError(f"{what} on examples, and there are none; name them with --data")
+
+    def examples(self, predictor: Any) -> dict[str, Any]:
+        """The examples by part; {} without --data."""
+        if self.data is None:
+            return {}
+        if predictor.fills:
+            raise InputError(
+                f"{self.model or shipped()} is a pretrained model, and {self.data} are examples for a task; "
+                "fine-tune it first"
+            )
+        splits = self.reading.read(self.data, predictor.task.NAME)
+        refuse_without_train(self.data, splits)
+        return splits
+
+    def options(self, task: Any, splits: dict[str, Any]) -> Options:
+        """How to learn after or during pruning."""
+        from bertmini.tasks import task_options
+        from bertmini.training import Options
+
+        if not self.learns:
+            return Options(seed=self.training.seed)
+        settings = asdict(self.training)
+        del settings["max_length"]
+        options = task_options(task, splits, **settings)
+        # The best weights on the dev part would be those of the beginning, when most of them were there.
+        return replace(options, metric=None, evaluate_every=None) if self.sparsity else options
+
+    def max_length(self, predictor: Any) -> int:
+        return min(self.training.max_length, predictor.max_length)
+
+    def batches(self, predictor: Any, examples: list[Any]) -> list[Any]:
+        """Some of the training examples, to measure on."""
+        task, size = predictor.task, self.training.batch_size
+        settings = (size, self.max_length(predictor), self.training.seed)
+        data = task.data(examples, predictor.tokenizer, predictor.model.config, *settings)
+        return [data.batch(step) for step in range(min(len(data), max(1, 512 // size)))]
+
+    def smaller(self, predictor: Any, splits: dict[str, Any], options: Options) -> tuple[Any, Any]:
+        """The model after what needs no learning, and what takes weights out while it learns."""
+        from bertmini.compress import prune
+        from bertmini.compress.quantize import quantize
+
+        model, loss = predictor.model, getattr(predictor.task, "loss", None)
+        if self.int8:
+            ranges = self.batches(predictor, splits["train"]) if self.static else None
+            return quantize(model, ranges), None
+        if self.sparsity:
+            if not self.learns:
+                return prune.prune_weights(model, self.sparsity), None
+            return model, prune.Sparsifier(model, self.sparsity, options.steps or 0, self.movement)
+        batches = self.batches(predictor, splits["train"])
+        for part, fraction in ((prune.HEADS, self.prune_heads), (prune.UNITS, self.prune_units)):
+            if fraction:
+                model = prune.prune_parts(model, batches, part, fraction, loss)
+        return model, None
+
+    def measure(self, predictor: Any, splits: dict[str, Any]) -> dict[str, Any]:
+        """How well the model does on each part but that of training."""
+        task, model = predictor.task, predictor.model
+        settings = (predictor.tokenizer, model.config, self.training.batch_size, self.max_length(predictor))
+        return {
+            part: task.evaluate(model, task.data(examples, *settings))
+            for part, examples in splits.items()
+            if part != "train"
+        }
+
+    def tell(self, metrics: dict[str, Any]) -> None:
+        """What it was and what it is, in a few lines."""
+        if not is_main():
+            return
+        for part, measured in metrics["before"].items():
+            numbers = [(name, was) for name, was in measured.items() if isinstance(was, float)]
+            print(f"{part:5}  " + "  ".join(f"{n} {was:.4g} → {metrics[part][n]:.4g}" for n, was in numbers))
+        was, now = metrics["size_before"], metrics["size"]
+        print("  ".join(f"{name} {was[name]:,} → {now[name]:,}" for name in was))
+        print(self.out)
+
+
+@dataclass(kw_only=True)
 class Evaluate:
     """Measure a fine-tuned model on labelled examples, or a pretrained one on running text; print JSON."""
 
@@ -1201,6 +1384,7 @@ COMMANDS: dict[str, Any] = {
     "embed": Embed,
     "search": Search,
     "distill": Distill,
+    "compress": Compress,
     "gazette export": GazetteExport,
     "cost": Cost,
 }
@@ -1260,7 +1444,7 @@ def refuse_existing(out: str) -> None:
 
 @contextlib.contextmanager
 def run_directory(
-    command: Pretrain | Finetune | Distill, options: Options, data: Iterable[Any], *parts: Any
+    command: Pretrain | Finetune | Distill | Compress, options: Options, data: Iterable[Any], *parts: Any
 ) -> Iterator[Run]:
     """A new run directory, or the interrupted one. A new one goes when it fails before it has logged a step.
 
@@ -1355,6 +1539,7 @@ LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "len
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
 LEAST["rates"] = 10
 ABOVE_0 = ("learning_rate", "lowest", "highest", "minutes", "temperature", "tokens", "link")
+SHARES = ("prune_heads", "prune_units", "sparsity")
 BELOW_1 = ("ema", "dropout", "warmup_share", "short_share", "ramp_share")
 
 
@@ -1364,16 +1549,19 @@ def check_numbers(command: Any) -> None:
     Raises:
         InputError: for the first one.
     """
+    smallest = LEAST | getattr(command, "LEAST", {})
     for name, value in flat(asdict(command)).items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             continue
         expected = "" if math.isfinite(value) and abs(value) < 2**63 else "a smaller number"
-        if value < LEAST.get(name, value):
-            expected = f"{LEAST[name]} or more"
+        if value < smallest.get(name, value):
+            expected = f"{smallest[name]} or more"
         if name in ABOVE_0 and value <= 0:
             expected = "more than 0"
         if name in BELOW_1 and not 0 <= value < 1:
             expected = "0 or more, and less than 1"
+        if name in SHARES and not 0 < value < 1:
+            expected = "a share, more than 0 and less than 1"
         if expected:
             raise InputError(f"--{name.replace('_', '-')} {value}: expected {expected}")
 

@@ -20,6 +20,7 @@ from bertmini.model.embeddings import Embeddings
 from bertmini.model.encoder import Encoder
 from bertmini.model.heads import IGNORED, MaskedLMHead, Pooler, masked_lm_loss
 from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
+from bertmini.model.quantized import quantize_layers
 
 
 @dataclass
@@ -92,6 +93,8 @@ class PretrainedModel(nn.Module):
         """
         directory = locate(directory)
         model = cls(BertConfig.load(directory / "config.json").replace(**config_overrides))
+        if model.config.quantization:
+            quantize_layers(model)
         model.fresh = checkpoint.load_weights(model, directory)
         return model.eval()
 

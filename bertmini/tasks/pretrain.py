@@ -233,6 +233,7 @@ def load_model(
         "direction": OBJECTIVES[objective].direction,
     }
     model = model_class(objective).from_pretrained(directory, **changes)
+    model.config.refuse_quantized()
     config, length = model.config, tokenizer.model_max_length
     if config.max_length < length:
         raise InputError(
