@@ -121,10 +121,19 @@ def gazette(found: dict[str, Any]) -> Iterator[Row]:
             yield f"Gazette, {name}, {measure}", f"{mean:.2f}", limits, place, ""
 
 
+def export(found: dict[str, Any]) -> Iterator[Row]:
+    for case in found["cases"]:
+        took = {name: f"{value:.2f} ms" for name, value in case["milliseconds"].items()}
+        for name, told in (("onnx", "ONNX Runtime"), ("onnx_int8", "ONNX Runtime, int8")):
+            goal = versus(case["speedups"][name], 1.5) if name == "onnx" else f"{case['speedups'][name]:.2f}"
+            row = f"one row of {case['length']} tokens, {told}"
+            yield row, took[name], f"{took['pytorch']} PyTorch, eager", goal, ""
+
+
 TABLES = {
     "pretraining_step": pretraining_step, "finetuning": finetuning, "inference": inference,
-    "preparation": preparation, "import_time": import_time, "cost": cost,
-    "gazette": gazette,
+    "preparation": preparation, "import_time": import_time, "cost": cost, "gazette": gazette,
+    "export": export,
 }  # fmt: skip
 
 
