@@ -53,10 +53,10 @@ def tokenizer(directory: str | None = None) -> _Any:
     Args:
         directory: of the model, or its hub id. None: the small model that bertmini ships.
     """
-    from bertmini import WordPieceTokenizer
     from bertmini.hub import shipped
+    from bertmini.tokenizer import load_tokenizer
 
-    return WordPieceTokenizer.from_pretrained(directory or shipped())
+    return load_tokenizer(directory or shipped())
 
 
 def predictor(directory: str | None = None, **options: _Any) -> _Any:

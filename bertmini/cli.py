@@ -337,10 +337,9 @@ class Pretrain:
         objective = self.get_objective()
         settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, objective)
         units = pretrain.masking_units(self.masking, tokenizer, self.names)
-        masking: dict[str, Any] = {"rate": self.mask_rate, "static_masks": self.static_masks, "inputs": self.inputs}
-        batches = pretrain.training_data(
-            documents, *settings, seed=self.training.seed, units=units, **masking
-        )
+        masking: dict[str, Any] = {"units": units, "rate": self.mask_rate, "inputs": self.inputs}
+        masking["static_masks"] = self.static_masks
+        batches = pretrain.training_data(documents, *settings, seed=self.training.seed, **masking)
         evaluate = held_out and pretrain.held_out_metrics(held_out, *settings, gazette=self.is_gazette)
         model = self.get_model(tokenizer, objective)
         with run_directory(self, options, [documents, held_out], tokenizer) as run:
