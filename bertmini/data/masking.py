@@ -165,10 +165,10 @@ class Entities(WholeWords):
 
     def __init__(self, tokenizer: Any, names: Iterable[str]) -> None:
         super().__init__(tokenizer)
-        names = list(names)
+        spellings = list(names)
         if tokenizer.keeps_spaces:  # a name may begin a text
-            names += [f" {name}" for name in names]
-        spelled = [ids for ids in tokenizer.encode_ids(names) if ids]
+            spellings += [f" {name}" for name in spellings]
+        spelled = [ids for ids in tokenizer.encode_ids(spellings) if ids]
         known = [ids for ids in spelled if tokenizer.unk_token_id not in ids]
         if not known:
             raise InputError(f"{len(spelled)} names, none of which the tokenizer can spell; expected some")

@@ -193,7 +193,7 @@ def with_albert_rules(model: Any, lowercase: bool, keep_accents: bool, charsmap:
         rules.append(normalizers.Precompiled(charsmap))
     rust = Tokenizer(model)
     rust.normalizer = normalizers.Sequence(rules)
-    spaces = {"replacement": "▁", "prepend_scheme": "always"}
+    spaces: dict[str, Any] = {"replacement": "▁", "prepend_scheme": "always"}
     rust.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(**spaces)]
     )
