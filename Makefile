@@ -97,6 +97,7 @@ bench: .venv/ready
 	$(RUN) benchmarks/import_time.py
 	$(RUN) benchmarks/pretraining_step.py --data "$$BERTMINI_DATA/gutenberg"
 	$(RUN) benchmarks/padding.py
+	$(RUN) benchmarks/gazette.py --cache $(BUILD)/gazette
 	$(RUN) benchmarks/cost.py
 	$(RUN) benchmarks/tokenizer.py
 	$(RUN) benchmarks/preparation.py

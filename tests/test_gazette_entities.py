@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import calendar
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 
 import pytest
 from seqeval.metrics import f1_score
 
 from bertmini.data.tagged import Tagged
 from bertmini.gazette import Gazette
+from bertmini.gazette.baselines import tagged as most_frequent
 from bertmini.gazette.entities import document_tags
 from bertmini.gazette.names import KINDS, tagged
 
@@ -99,31 +99,10 @@ def test_examples_are_of_two_families_and_of_three_sentences(gazette, train):
     assert sum(example.words in words for example in gazette.task("entities", "test")) == 0
 
 
-def by_frequency(train: Sequence[Tagged], test: Sequence[Tagged], window: int) -> list[list[str]]:
-    """The most frequent tag of a word within so many neighbours; where those are new, of fewer."""
-    counts: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
-
-    def keys(words: Sequence[str], place: int) -> list[tuple[str, ...]]:
-        padded = ("",) * window + tuple(words) + ("",) * window
-        middle = place + window
-        return [padded[middle - width:middle + width + 1] for width in range(window, -1, -1)]
-
-    for example in train:
-        for place, tag in enumerate(example.tags or ()):
-            for key in keys(example.words, place):
-                counts[key][tag] += 1
-
-    def best(words: Sequence[str], place: int) -> str:
-        seen = next((counts[key] for key in keys(words, place) if key in counts), Counter("O"))
-        return min(seen, key=lambda tag: (-seen[tag], tag))
-
-    return [[best(example.words, place) for place in range(len(example.words))] for example in test]
-
-
 def test_the_word_alone_tells_half_of_it_and_its_neighbours_more(gazette, train):
     test = gazette.task("entities", "test", 400)
     truth = [list(example.tags) for example in test]
-    alone, within = (f1_score(truth, by_frequency(train, test, window)) for window in (0, 1))
+    alone, within = (f1_score(truth, most_frequent(train, test, window)) for window in (0, 1))
     print(f"\nentities: F1 by the most frequent tag of a word {alone:.3f}, with its neighbours {within:.3f}")
     assert 0.52 < alone < 0.72
     assert alone + 0.1 < within < 0.92

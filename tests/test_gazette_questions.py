@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections import Counter
 
 import numpy as np
 import pytest
 
 from bertmini.data.questions import Question, read_questions
-from bertmini.gazette import Gazette, words_of
+from bertmini.gazette import Gazette
+from bertmini.gazette.baselines import found
 from bertmini.gazette.questions import asked_about
 from bertmini.gazette.world import Slot
 
@@ -97,29 +97,9 @@ def test_questions_agree_in_number(train):
         assert not re.search(r"\b(\w+) \1\b|  ", question.question)
 
 
-def kind_of(question: Question) -> str:
-    return " ".join(question.question.split()[:2])
-
-
-def by_shared_words(train: Sequence[Question], test: Sequence[Question]) -> list[str]:
-    """In the sentence that shares most words with the question, the first answer known for such questions."""
-    known: dict[str, dict[str, None]] = defaultdict(dict)
-    for question in train:
-        for answer in question.answers:
-            known[kind_of(question)].setdefault(answer.text.lower())
-    found = []
-    for question in test:
-        asked = set(words_of(question.question))
-        best = max(sentences(question.context), key=lambda s: len(asked & set(words_of(s)))).lower()
-        places = {answer: best.find(answer) for answer in known[kind_of(question)]
-                  if answer in best and not set(words_of(answer)) - {"the"} <= asked}
-        found.append(min(places, key=lambda answer: (places[answer], -len(answer)), default=""))
-    return found
-
-
 def test_shared_words_find_half_of_the_answers(train, test):
-    found = by_shared_words(train, test)
-    right = [bool(q.answers) and q.answers[0].text.lower() == f for q, f in zip(test, found, strict=True)]
+    answers = found(train, test)
+    right = [bool(q.answers) and q.answers[0].text.lower() == f for q, f in zip(test, answers, strict=True)]
     answerable = np.array([bool(question.answers) for question in test])
     exact, overall = np.mean(np.array(right)[answerable]), np.mean(right)
     print(f"\nquestions: exact match by shared words {exact:.1%} where there is one, {overall:.1%} of all")

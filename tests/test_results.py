@@ -280,3 +280,30 @@ def test_little_data_has_a_table_for_each_part_that_was_measured(folder):
     assert "| nothing | 2 | 62.5% (from 50.0% to 75.0%) | 0.312 (from 0.250 to 0.375) |" in text
     assert "| weights | 1 | 25.0% | 0.125 | 25.0% |" in text
     assert text.count("Not measured yet.") == 2
+
+
+def test_the_gazettes_tasks_stand_between_floor_and_ceiling_and_faults_are_named(folder):
+    def task(measure: str, baseline: float, ceiling: float, **runs: float) -> dict:
+        names = {name: name.replace("_", ", ").replace("random", "random weights") for name in runs}
+        return {
+            "settings": {"measure": measure, "rows": 4000, "epochs": 3, "test": 1000},
+            "labels": {"joy": 3000, "fear": 1000}, "collisions": 7, "baseline": baseline, "ceiling": ceiling,
+            "known": "at least" if measure == "accuracy" else "by construction",
+            "runs": {names[name]: [{measure: value}, {measure: value}] for name, value in runs.items()},
+        }  # fmt: skip
+
+    corpus = {"documents": 20_000, "seconds": 6.25, "collisions": {"dev": 0, "test": 1}}
+    tasks = {
+        "emotion": task("accuracy", 0.68, 0.97, mini_random=0.6, mini_pretrained=0.965),
+        "quillish": task("bleu", 0.5, 100.0, mini_random=30.0, mini_pretrained=20.0, tiny_pretrained=10.0),
+    }
+    measured = {"machine": MACHINE, "versions": VERSIONS, "corpus": corpus, "tasks": tasks}
+    (folder / "gazette.json").write_text(json.dumps(measured))
+    text = results.gazette_tasks()
+    assert "| emotion, accuracy | 4,000 × 3 | 0.68 |  |  | 0.60 | 0.96 | ≥ 0.97 |" in text
+    assert "| quillish, BLEU / 100 | 4,000 × 3 | 0.01 |  | 0.10 | 0.30 | 0.20 | 1.00 |" in text
+    assert "Within a hundredth of the best possible: emotion." in text
+    assert "difference: quillish (*mini, pretrained* is below *mini, random weights*)." in text
+    assert "| emotion | 2 | joy 75.0% | fear 25.0% | 7 of 1,000 |" in text
+    assert "20,000 documents in 6.2 seconds" in text
+    assert "0 of dev, 1 of test" in text

@@ -410,6 +410,77 @@ def gazette() -> str:
     return "\n\n".join(parts)
 
 
+RUNS = ("tiny, random weights", "tiny, pretrained", "mini, random weights", "mini, pretrained")
+CLOSE = 0.04  # two standard errors of the difference of two shares near 0.75 of 1,000 texts
+SATURATED = 0.99  # of the ceiling
+MEASURES = {"accuracy": "accuracy", "f1": "F1", "pearson": "Pearson", "bleu": "BLEU / 100"}
+
+
+def as_share(of_task: Measured, value: float) -> float:
+    """A measure of a task of the Gazette from 0 to 1; BLEU goes to 100."""
+    return value / 100 if of_task["settings"]["measure"] == "bleu" else value
+
+
+def reached(of_task: Measured) -> dict[str, float]:
+    """What each kind of model gets on a task, the mean of its runs, and what words alone get."""
+    measure = of_task["settings"]["measure"]
+    means = {
+        name: statistics.mean(run[measure] for run in runs) for name, runs in of_task["runs"].items() if runs
+    }
+    found = {"words alone": of_task["baseline"]} | means
+    return {name: as_share(of_task, value) for name, value in found.items()}
+
+
+def out_of_order(found: dict[str, float]) -> list[str]:
+    """What should be better on a task and is worse, by more than chance explains."""
+    should = [
+        ("tiny, pretrained", "tiny, random weights"), ("mini, pretrained", "mini, random weights"),
+        ("mini, pretrained", "tiny, pretrained"), ("mini, pretrained", "words alone"),
+    ]  # fmt: skip
+    return [
+        f"*{better}* is below *{worse}*"
+        for better, worse in should
+        if better in found and worse in found and found[better] < found[worse] - CLOSE
+    ]
+
+
+def gazette_tasks() -> str:
+    measured = read("gazette")
+    if measured is None:
+        return missing("python benchmarks/gazette.py --cache DIR")
+    columns = ["words alone", *RUNS]
+    rows, balance, wrong, saturated = [], [], [], []
+    for name, of_task in measured["tasks"].items():
+        settings, counts = of_task["settings"], of_task["labels"]
+        found, ceiling = reached(of_task), as_share(of_task, of_task["ceiling"])
+        cells = [f"{found[column]:.2f}" if column in found else "" for column in columns]
+        best = f"{'≥ ' if of_task['known'] == 'at least' else ''}{ceiling:.2f}"
+        label = f"{name}, {MEASURES[settings['measure']]}"
+        rows.append([label, f"{settings['rows']:,} × {settings['epochs']}", *cells, best])
+        if faults := out_of_order(found):
+            wrong.append(f"{name} ({', '.join(faults)})")
+        if max(found.values()) > SATURATED * ceiling:
+            saturated.append(name)
+        shares = [f"{label} {count / sum(counts.values()):.1%}" for label, count in counts.items()]
+        again = f"{of_task['collisions']} of {settings['test']:,}"
+        balance.append([name, len(counts), shares[0], shares[-1], again])
+    corpus = measured["corpus"]
+    again = ", ".join(f"{number} of {split}" for split, number in corpus["collisions"].items())
+    return "\n\n".join([
+        table(["", "rows × epochs", *columns, "best possible"], rows),
+        "What is blank has not been measured yet: `python benchmarks/gazette.py --cache DIR` goes on with it."
+        if any("" in row for row in rows) else "",
+        f"Within a hundredth of the best possible: {', '.join(saturated) or 'none'}.",
+        "In the wrong order, by more than two standard errors of a difference: "
+        f"{'; '.join(wrong) or 'none'}.",
+        "Labels in the training rows, and test examples that stand in them too:",
+        table(["", "labels", "commonest", "rarest", "in both parts"], balance),
+        f"The corpus writes {corpus['documents']:,} documents in {corpus['seconds']:.1f} seconds. Of the "
+        f"first thousand of each other split so many stand among them: {again}.",
+        where(measured),
+    ])  # fmt: skip
+
+
 def vectors() -> str:
     measured = read("vectors")
     if measured is None:
@@ -477,6 +548,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         translation,
         little_data,
         gazette,
+        gazette_tasks,
     )
 }
 
