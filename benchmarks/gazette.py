@@ -39,6 +39,7 @@ from bertmini.tasks.decoding import Decoding
 LEARNING_RATES = {"tiny": 1e-3, "mini": 5e-4}  # the smaller model bears more
 STARTS = ("pretrained", "random weights")
 BATCH, LENGTH, DEV, DOCUMENTS = 16, 256, 200, 20_000
+EXACT = 300  # test examples for sums over all that could have been written, which take a while
 Measured = dict[str, Any]
 
 
@@ -107,7 +108,7 @@ def of_the_task(gazette: Gazette, name: str, setting: Setting) -> Measured:
     }
     if name not in BEST:
         return found | {"ceiling": 100.0 if setting.measure == "bleu" else 1.0, "known": "by construction"}
-    ceiling = as_measured(setting, test, BEST[name](gazette, "test", setting.test))
+    ceiling = as_measured(setting, test[:EXACT], BEST[name](gazette, "test", EXACT))
     return found | {"ceiling": ceiling, "known": "at least" if name == "acceptability" else "exactly"}
 
 

@@ -193,7 +193,6 @@ def test_the_one_table_reads_every_committed_measurement():
         "preparation",
         "import",
         "cost model",
-        "Gazette, quillish",
     ):
         assert measured in printed
 

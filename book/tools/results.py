@@ -468,6 +468,8 @@ def gazette_tasks() -> str:
     again = ", ".join(f"{number} of {split}" for split, number in corpus["collisions"].items())
     return "\n\n".join([
         table(["", "rows × epochs", *columns, "best possible"], rows),
+        "What is blank has not been measured yet: `python benchmarks/gazette.py --cache DIR` goes on with it."
+        if any("" in row for row in rows) else "",
         f"Within a hundredth of the best possible: {', '.join(saturated) or 'none'}.",
         "In the wrong order, by more than two standard errors of a difference: "
         f"{'; '.join(wrong) or 'none'}.",
