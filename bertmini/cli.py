@@ -1061,6 +1061,47 @@ class Search(OnTexts):
 
 
 @dataclass(kw_only=True)
+class Export:
+    """Write a model for other programs: ONNX Runtime, transformers, or the hub."""
+
+    model: Directory
+    """The model: a directory or a hub id."""
+    to: Literal["onnx", "transformers", "hub"]
+    """onnx: a graph that runs without PyTorch, in float32 and with int8 weights, checked against it.
+    transformers: configuration, weights, tokenizer and a card. hub: the same, uploaded."""
+    out: Annotated[str, arg(metavar="DIR|OWNER/NAME")]
+    """The directory, made new; or the repository's name on the hub."""
+    private: bool = False
+    """Let nobody else see the repository."""
+    update: bool = False
+    """Add a version to a repository that is on the hub already."""
+
+    def run(self) -> None:
+        from bertmini import export
+
+        if self.to == "hub":
+            print(export.push_to_hub(self.model, self.out, private=self.private, update=self.update))
+            return
+        if self.private or self.update:
+            option = "--private" if self.private else "--update"
+            raise InputError(f"{option} is for --to hub; leave it out with --to {self.to}")
+        refuse_existing(self.out)
+        with new_directory(self.out) as directory:
+            if self.to == "transformers":
+                export.export_directory(self.model, directory, Path(self.out).resolve().name)
+                files: dict[str, Any] = {"model.safetensors": {}}
+            else:
+                files = export.export_onnx(self.model, directory)["files"]
+            sizes = {name: (directory / name).stat().st_size for name in files}
+        for name, found in files.items():
+            line = f"{self.out}/{name}: {sizes[name] / 1e6:.1f} MB"
+            if found:
+                line += f", outputs within {found['largest_difference']:.1e} of PyTorch's"
+                line += f" (the largest is {found['largest_output']:.3g})"
+            print(line)
+
+
+@dataclass(kw_only=True)
 class GazetteExport:
     """Write a task of the embedded corpus, or the corpus itself, as the files that people have."""
 
@@ -1150,6 +1191,7 @@ COMMANDS: dict[str, Any] = {
     "embed": Embed,
     "search": Search,
     "distill": Distill,
+    "export": Export,
     "gazette export": GazetteExport,
     "cost": Cost,
 }

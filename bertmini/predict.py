@@ -27,6 +27,23 @@ MODELS: dict[str, Any] = {
 }
 
 
+def model_class(directory: str | Path) -> Any:
+    """The class of the model in a directory, or of a hub id, as its config.json names it.
+
+    Raises:
+        InputError: there is no such class here.
+    """
+    directory = locate(directory)
+    names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
+    name = our_class(names[0])
+    if name not in MODELS:
+        raise InputError(
+            f"{directory}/config.json: architectures is {names[0]}, which answers nothing; expected one "
+            f"of {', '.join(MODELS)}; fine-tune it first"
+        )
+    return MODELS[name]
+
+
 class Predictor:
     """Answers for one text, a list, or a generator; the task is what the model's directory says.
 
@@ -76,16 +93,11 @@ class Predictor:
             InputError: where the directory's model has no head that is known here, or another tokenizer.
         """
         directory = locate(directory)
-        names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
-        name = our_class(names[0])
-        if name not in MODELS:
-            raise InputError(
-                f"{directory}/config.json: architectures is {names[0]}, which answers nothing; expected one "
-                f"of {', '.join(MODELS)}; fine-tune it first"
-            )
-        model = MODELS[name].from_pretrained(directory)
+        model = model_class(directory).from_pretrained(directory)
         if model.fresh:
-            raise InputError(f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {names[0]}")
+            raise InputError(
+                f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {type(model).__name__}"
+            )
         tokenizer = WordPieceTokenizer.from_pretrained(directory)
         try:
             return cls(model.to(best_device()), tokenizer, **options)
