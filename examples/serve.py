@@ -202,7 +202,10 @@ def application(model: Model, limits: Limits | None = None) -> Starlette:
 
     async def health(request: Request) -> JSONResponse:
         is_alive = not worker[0].done()
-        told = {"status": "ok" if is_alive else "the batches have stopped", "labels": model.labels}
+        told: dict[str, Any] = {
+            "status": "ok" if is_alive else "the batches have stopped",
+            "labels": model.labels,
+        }
         told |= {"waiting": batcher.waiting.qsize(), "batches": batcher.batches, "rows": batcher.rows}
         return JSONResponse(told, 200 if is_alive else 503)
 

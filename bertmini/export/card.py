@@ -37,7 +37,13 @@ TASKS: dict[str, tuple[str, str, str]] = {
     ),
     "vectors": ("gives texts vectors that can be compared", "sentence-similarity", '"a text"'),
 }
-PIPELINES = ("fill", "classify", "tag", "qa")  # where one call of transformers.pipeline does the same
+PIPELINES = ("fill", "classify", "tag")  # where one call of transformers.pipeline does the same
+AUTO_CLASSES = {
+    "regress": "AutoModelForSequenceClassification",
+    "qa": "AutoModelForQuestionAnswering",
+    "choice": "AutoModelForMultipleChoice",
+    "vectors": "AutoModel",
+}
 FAMILIES = {"bert": "BERT", "roberta": "RoBERTa", "albert": "ALBERT", "distilbert": "DistilBERT"}
 SPLITS = ("train", "dev", "test")
 
@@ -115,12 +121,8 @@ def use(predictor: Predictor, name: str) -> str:
     if task == "vectors":
         ours = f'from bertmini import Embedder\n\nprint(Embedder.from_pretrained("{name}")([{given}]))'
     theirs = f'from transformers import pipeline\n\nprint(pipeline("{hub_task}", "{name}")({given}))'
-    if task == "qa":
-        theirs = theirs.replace("({", "(**{")
     if task not in PIPELINES:
-        auto = {"choice": "AutoModelForMultipleChoice", "vectors": "AutoModel"}.get(
-            task, "AutoModelForSequenceClassification"
-        )
+        auto = AUTO_CLASSES[task]
         theirs = (
             f"from transformers import {auto}, AutoTokenizer\n\n"
             f'tokenizer = AutoTokenizer.from_pretrained("{name}")\nmodel = {auto}.from_pretrained("{name}")'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -224,16 +225,18 @@ def compared(graph: Graph, file: Path, rows: list[Batch]) -> dict[str, float]:
         for ours, theirs in zip(expected, found, strict=True):
             # np.maximum keeps a NaN, which max() would lose
             difference = float(np.maximum(difference, np.abs(ours.numpy() - theirs).max()))
-            largest = float(np.maximum(largest, ours.abs().max()))
+            largest = float(np.maximum(largest, float(ours.abs().max())))
     return {"largest_difference": difference, "largest_output": largest}
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within it libraries log errors alone: exporters report each step."""
+    """Within it libraries tell errors alone: exporters report each step, and warn of names they made."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logging.disable(before)
