@@ -64,7 +64,7 @@ def input_ranges(model: PretrainedModel, batches: Iterable[Batch]) -> dict[str, 
         InputError: there is no batch.
     """
     bert: Any = getattr(model, "bert", model)
-    names = {
+    names: dict[nn.Module, str] = {
         module: name
         for name, module in bert.named_modules()
         if name.startswith("encoder.") and isinstance(module, nn.Linear)

@@ -102,7 +102,8 @@ class QuantizedLinear(nn.Module):
             weight = torch.ops.onednn.qlinear_prepack(self.weight_int8, None)
             self.packed = weight, torch.zeros(self.out_features, dtype=torch.int32)
         weight, zeros = self.packed
-        output = (1.0, 0, torch.float32, "none", [], "")  # its scale, zero and type, and nothing done after
+        # The output's scale, zero and type, and nothing done after it.
+        output: tuple[Any, ...] = (1.0, 0, torch.float32, "none", [], "")
         return torch.ops.onednn.qlinear_pointwise(
             integers, scale, zero, weight, self.weight_scale, zeros, bias, *output
         )
