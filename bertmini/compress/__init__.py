@@ -1,4 +1,4 @@
-"""Making models smaller: distillation, pruning, quantisation."""
+"""Making models smaller: distillation."""
 
 from __future__ import annotations
 

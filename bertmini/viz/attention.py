@@ -13,7 +13,6 @@ from bertmini.errors import InputError
 from bertmini.viz.picture import Picture
 from bertmini.viz.style import COLOURS, INK, optional
 
-PADDING = ("[PAD]", "<pad>")  # as BERT's tokenizer and as the others call it
 CELL = 0.52  # inches a token in a grid
 
 
@@ -50,9 +49,9 @@ def select_weights(
 
 
 def real_tokens(tokens: Sequence[str]) -> list[str]:
-    """The tokens without the padding at their end."""
+    """The tokens without the `[PAD]` at their end."""
     kept = list(tokens)
-    while kept and kept[-1] in PADDING:
+    while kept and kept[-1] == "[PAD]":
         kept.pop()
     return kept
 
