@@ -80,8 +80,8 @@ def test_a_story_can_be_told_by_its_sentences_five_times_in_six(gazette):
     alone = np.mean([max(p, key=p.__getitem__) == e.label for p, e in zip(posteriors, test, strict=True)])
     both = np.mean([a == e.label for a, e in zip(best_topics(gazette, "test", 200), test, strict=True)])
     print(f"\ntopic: ceiling {both:.1%}, {alone:.1%} from page one alone")
-    assert 0.78 < both < 0.95
-    assert alone < both + 0.03                        # the other page says only what story this one is not
+    assert 0.78 < alone < 0.92
+    assert alone - 0.03 < both < 0.95                 # the other page says only what story this one is not
 
 
 def test_who_knows_what_the_town_can_write_finds_nearly_every_fault(gazette):

@@ -11,7 +11,7 @@ import pytest
 
 from bertmini.data.questions import Question, read_questions
 from bertmini.gazette import Gazette
-from bertmini.gazette.baselines import found
+from bertmini.gazette.baselines import answered
 from bertmini.gazette.questions import asked_about
 from bertmini.gazette.world import Slot
 
@@ -98,7 +98,7 @@ def test_questions_agree_in_number(train):
 
 
 def test_shared_words_find_half_of_the_answers(train, test):
-    answers = found(train, test)
+    answers = answered(train, test)
     right = [bool(q.answers) and q.answers[0].text.lower() == f for q, f in zip(test, answers, strict=True)]
     answerable = np.array([bool(question.answers) for question in test])
     exact, overall = np.mean(np.array(right)[answerable]), np.mean(right)

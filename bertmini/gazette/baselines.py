@@ -92,7 +92,7 @@ def tagged(train: Sequence[Tagged], test: Sequence[Tagged], window: int = 0) -> 
     return [[best(example.words, place) for place in range(len(example.words))] for example in test]
 
 
-def found(train: Sequence[Question], test: Sequence[Question]) -> list[str]:
+def answered(train: Sequence[Question], test: Sequence[Question]) -> list[str]:
     """In the sentence that shares most words with the question, the first answer known for such questions."""
     known: dict[str, dict[str, None]] = defaultdict(dict)
 
@@ -145,7 +145,7 @@ def split(text: str) -> list[str]:
 
 BASELINES: dict[str, Callable[[Sequence[Any], Sequence[Any]], list[Any]]] = {
     "topic": classified, "emotion": classified, "acceptability": classified, "similarity": scored,
-    "paraphrase": classified, "inference": classified, "entities": tagged, "questions": found,
+    "paraphrase": classified, "inference": classified, "entities": tagged, "questions": answered,
     "continuation": chosen, "quillish": translated,
 }  # fmt: skip
 
