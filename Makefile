@@ -104,4 +104,5 @@ bench: .venv/ready
 	$(RUN) benchmarks/inference.py --data "$$BERTMINI_DATA" --model $(MINILM)
 	$(RUN) benchmarks/finetuning.py --data "$$BERTMINI_DATA" --model $(MINILM)
 	$(RUN) benchmarks/emotion.py --data "$$BERTMINI_DATA/emotion" --model $(MINILM)
+	$(RUN) benchmarks/export.py --model $(MINILM)
 	@$(RUN) benchmarks/table.py

@@ -110,9 +110,18 @@ def cost(found: dict[str, Any]) -> Iterator[Row]:
                 yield f"cost model, {name}: {what}", "", "", within(case[f"{what}_ratio"], 0.8, 1.2), ""
 
 
+def export(found: dict[str, Any]) -> Iterator[Row]:
+    for case in found["cases"]:
+        took = {name: f"{value:.2f} ms" for name, value in case["milliseconds"].items()}
+        for name, told in (("onnx", "ONNX Runtime"), ("onnx_int8", "ONNX Runtime, int8")):
+            goal = versus(case["speedups"][name], 1.5) if name == "onnx" else f"{case['speedups'][name]:.2f}"
+            row = f"one row of {case['length']} tokens, {told}"
+            yield row, took[name], f"{took['pytorch']} PyTorch, eager", goal, ""
+
+
 TABLES = {
     "pretraining_step": pretraining_step, "finetuning": finetuning, "inference": inference,
-    "preparation": preparation, "import_time": import_time, "cost": cost,
+    "preparation": preparation, "import_time": import_time, "cost": cost, "export": export,
 }  # fmt: skip
 
 

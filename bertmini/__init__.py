@@ -23,6 +23,9 @@ _HOME = {
     "BertForMultipleChoice": "bertmini.model.choice",
     "BertForTokenClassification": "bertmini.model.tagging",
     "WordPieceTokenizer": "bertmini.tokenizer",
+    "ByteLevelBPETokenizer": "bertmini.tokenizer",
+    "UnigramTokenizer": "bertmini.tokenizer",
+    "load_tokenizer": "bertmini.tokenizer",
     "Gazette": "bertmini.gazette",
     "Predictor": "bertmini.predict",
     "Embedder": "bertmini.embed",
@@ -43,7 +46,10 @@ if TYPE_CHECKING:
     from bertmini.model.seq2seq import BertForSequenceToSequence as BertForSequenceToSequence
     from bertmini.model.tagging import BertForTokenClassification as BertForTokenClassification
     from bertmini.predict import Predictor as Predictor
+    from bertmini.tokenizer import ByteLevelBPETokenizer as ByteLevelBPETokenizer
+    from bertmini.tokenizer import UnigramTokenizer as UnigramTokenizer
     from bertmini.tokenizer import WordPieceTokenizer as WordPieceTokenizer
+    from bertmini.tokenizer import load_tokenizer as load_tokenizer
 
 __all__ = ["__version__", *_HOME]
 

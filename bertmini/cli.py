@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 import torch
 import tyro
@@ -188,8 +188,14 @@ class DistillTraining(PretrainingTraining):
 
 
 @dataclass(kw_only=True)
+class CompressTraining(FinetuneTraining):
+    epochs: Count = 3
+    """Times through the training examples, after heads or units went or while weights go; 0: none."""
+
+
+@dataclass(kw_only=True)
 class TrainTokenizer:
-    """Train a WordPiece vocabulary on running text."""
+    """Train a vocabulary on running text: word pieces, byte-level BPE or a unigram model."""
 
     corpus: Positional[Corpus] = ("gazette",)
     """Text files and folders; or gazette; or a data set of the hub with a column named text."""
@@ -197,25 +203,35 @@ class TrainTokenizer:
     """The tokenizer's directory; made new."""
     vocab_size: Count = 8000
     """Pieces in the vocabulary."""
+    kind: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
+    """wordpiece: BERT's. bpe: RoBERTa's, of bytes. unigram: ALBERT's, by the tokenizers library."""
     cased: bool = False
-    """Keep capitals and accents."""
+    """Keep capitals and accents, as bpe always does."""
     min_frequency: Count = 1
-    """Count below which two pieces are not joined."""
+    """Count below which two pieces are not joined; a unigram model joins none."""
     reading: TextReading = field(default_factory=TextReading)
 
     def run(self) -> None:
-        from bertmini.tokenizer import WordPieceTokenizer
-
         refuse_existing(self.out)
+        if self.kind == "unigram" and self.min_frequency > 1:
+            raise InputError(f"--min-frequency {self.min_frequency}: a unigram model has none; leave it out")
         with new_directory(self.out) as directory:
             refuse_prepared(self.corpus)
             documents: Any = self.reading.read(self.corpus, held_out=0)[0]
             texts = (sentence for document in documents for sentence in document)
-            tokenizer = WordPieceTokenizer.train(
-                texts, self.vocab_size, lowercase=not self.cased, min_frequency=self.min_frequency
-            )
+            tokenizer = self.train(texts)
             tokenizer.save_pretrained(directory)
         print(f"{self.out}: {len(tokenizer)} pieces")
+
+    def train(self, texts: Iterable[str]) -> Any:
+        from bertmini.tokenizer import ByteLevelBPETokenizer, UnigramTokenizer, WordPieceTokenizer
+
+        size, frequency = self.vocab_size, self.min_frequency
+        if self.kind == "bpe":
+            return ByteLevelBPETokenizer.train(texts, size, min_frequency=frequency)
+        if self.kind == "unigram":
+            return UnigramTokenizer.train(texts, size, lowercase=not self.cased, keep_accents=self.cased)
+        return WordPieceTokenizer.train(texts, size, lowercase=not self.cased, min_frequency=frequency)
 
 
 @dataclass(kw_only=True)
@@ -239,11 +255,11 @@ class Prepare:
     def run(self) -> None:
         from bertmini.data.prepare import prepare
         from bertmini.tasks.pretrain import stream_corpus
-        from bertmini.tokenizer import WordPieceTokenizer
+        from bertmini.tokenizer import load_tokenizer
 
         refuse_existing(self.out)
         refuse_prepared(self.corpus)
-        tokenizer = WordPieceTokenizer.from_pretrained(self.tokenizer)
+        tokenizer = load_tokenizer(self.tokenizer)
         texts, source = stream_corpus(
             self.corpus, held_out=self.held_out, seed=self.seed, **asdict(self.reading)
         )
@@ -266,10 +282,27 @@ class Pretrain:
     """The run directory; made new."""
     preset: Literal["tiny", "mini", "small", "medium", "base", "large"] = "mini"
     """The model's size, layers x width: 2x128, 4x256, 4x512, 8x512, 12x768, 24x1024; not used with --init."""
-    objective: Literal["mlm+nsp", "mlm"] = "mlm+nsp"
-    """Masked pieces and next sentences, or masked pieces alone."""
-    masking: Literal["token", "whole-word", "ngram", "entity"] = "token"
-    """What is masked together: nothing, the pieces of a word, one to three words, the words of a name."""
+    family: Annotated[Literal["bert", "roberta", "albert", "distilbert"] | None, unset("FAMILY")] = None
+    """Whose architecture. Without it: that of --init, or bert."""
+    objective: Annotated[
+        Literal["mlm+nsp", "mlm", "mlm+sop", "ltr", "rtl"] | None, unset("OBJECTIVE")
+    ] = None
+    """Masked pieces; with nsp, whether a passage is next; with sop, the order of two; ltr and rtl: the next
+    piece to the right, to the left. Without it: what the family was published with."""
+    inputs: Annotated[
+        Literal["segment-pairs", "sentence-pairs", "full-sentences", "doc-sentences", "stretches"] | None,
+        unset("INPUTS"),
+    ] = None
+    """What a row holds. Without it: segment-pairs with nsp, their like with sop, otherwise stretches of one
+    document, cut anywhere."""
+    masking: Literal["token", "whole-word", "ngram", "span", "entity"] = "token"
+    """What is masked together: nothing, the pieces of a word, one to three words, one to ten words, the words
+    of a name."""
+    mask_rate: Number = 0.15
+    """Share of the pieces that is masked."""
+    static_masks: MaybeCount = None
+    """Draw masks and pairs so many times and repeat them; BERT's own data did with 10. Without it: anew in
+    each epoch."""
     names: Annotated[str | None, unset("FILE")] = None
     """Names for --masking entity, one a line. Without it: those of the Gazette."""
     tokenizer: MaybeDirectory = None
@@ -301,11 +334,14 @@ class Pretrain:
         documents, held_out = self.reading.read(self.data, self.training.held_out)
         tokenizer = self.get_tokenizer(documents)
         tokenizer.model_max_length = self.training.max_length or (256 if self.is_gazette else 128)
-        settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, self.objective)
+        objective = self.get_objective()
+        settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, objective)
         units = pretrain.masking_units(self.masking, tokenizer, self.names)
-        batches = pretrain.training_data(documents, *settings, seed=self.training.seed, units=units)
+        masking: dict[str, Any] = {"units": units, "rate": self.mask_rate, "inputs": self.inputs}
+        masking["static_masks"] = self.static_masks
+        batches = pretrain.training_data(documents, *settings, seed=self.training.seed, **masking)
         evaluate = held_out and pretrain.held_out_metrics(held_out, *settings, gazette=self.is_gazette)
-        model = self.get_model(tokenizer)
+        model = self.get_model(tokenizer, objective)
         with run_directory(self, options, [documents, held_out], tokenizer) as run:
             short = self.short_share if self.short_share is not None else 0.0 if self.init else 0.4
             metrics = pretrain.pretrain(model, options, batches, evaluate or None, run, short_share=short)
@@ -318,28 +354,40 @@ class Pretrain:
 
     def get_tokenizer(self, documents: Documents) -> Any:
         from bertmini.data.prepare import Prepared
-        from bertmini.tokenizer import WordPieceTokenizer
+        from bertmini.tokenizer import WordPieceTokenizer, load_tokenizer
 
         if self.resume:
-            return WordPieceTokenizer.from_pretrained(self.out)
+            return load_tokenizer(self.out)
         if directory := self.tokenizer or self.init:
-            return WordPieceTokenizer.from_pretrained(directory)
+            return load_tokenizer(directory)
         if isinstance(documents, Prepared):
             if self.vocab_size:
                 raise InputError(
                     f"--vocab-size {self.vocab_size} is for a new tokenizer; that of the data is theirs"
                 )
-            return WordPieceTokenizer.from_pretrained(documents.directory)
+            return load_tokenizer(documents.directory)
         size = self.vocab_size or (1000 if self.is_gazette else 8000)
         return WordPieceTokenizer.train((s for document in documents for s in document), size)
 
-    def get_model(self, tokenizer: Any) -> Any:
+    def get_objective(self) -> str:
+        from bertmini.config import BertConfig
+        from bertmini.hub import locate
+        from bertmini.tasks.pretrain import FAMILY_OBJECTIVES
+
+        family: str = self.family or "bert"
+        if self.init:
+            family = BertConfig.load(locate(self.init) / "config.json").model_type
+            if self.family not in (None, family):
+                raise InputError(f"--family {self.family}: {self.init} is a {family}; leave --family out")
+        return self.objective or FAMILY_OBJECTIVES[family]
+
+    def get_model(self, tokenizer: Any, objective: str) -> Any:
         from bertmini.tasks import pretrain
 
-        settings = (self.objective, tokenizer, self.training.seed, self.dropout)
+        settings = (objective, tokenizer, self.training.seed, self.dropout)
         if self.init:
             return pretrain.load_model(self.init, *settings)
-        return pretrain.new_model(self.preset, *settings)
+        return pretrain.new_model(self.preset, *settings, self.family or "bert")
 
 
 @dataclass(kw_only=True)
@@ -384,8 +432,9 @@ class Finetune:
         return TASKS[name]
 
     def run_task(self, name: str) -> None:
+        from bertmini.inference import refuse_larger
         from bertmini.tasks import load_for_task, task_options
-        from bertmini.tokenizer import WordPieceTokenizer
+        from bertmini.tokenizer import load_tokenizer
 
         if not self.resume:
             refuse_existing(self.out)
@@ -399,9 +448,13 @@ class Finetune:
             chosen = random.Random(seed).sample(range(len(examples)), self.rows)
             splits["train"] = [examples[i] for i in sorted(chosen)]
         splits["train"] = self.training_examples(splits["train"])
-        tokenizer = WordPieceTokenizer.from_pretrained(origin)
+        tokenizer = load_tokenizer(origin)
         begin = {"from_scratch": self.from_scratch, "seed": seed, **self.head_settings()}
         model = load_for_task(task, splits["train"], origin, **begin)
+        try:
+            refuse_larger(tokenizer, model.config)
+        except InputError as error:
+            raise InputError(f"{origin}: {error}") from None
         tokenizer = self.settle_model(model, tokenizer, splits["train"])
         max_length = min(self.training.max_length, model.config.max_length)
         tokenizer.model_max_length = max_length
@@ -615,10 +668,10 @@ class FinetuneQa(Finetune):
 
     def run(self) -> None:
         from bertmini.tasks.qa import WINDOW
-        from bertmini.tokenizer import WordPieceTokenizer
+        from bertmini.tokenizer import load_tokenizer
 
         if self.training.max_length is None:
-            read = WordPieceTokenizer.from_pretrained(self.model or shipped()).model_max_length
+            read = load_tokenizer(self.model or shipped()).model_max_length
             self.training.max_length = min(WINDOW, read)
         self.run_task("qa")
 
@@ -839,6 +892,183 @@ class Distill:
 
 
 @dataclass(kw_only=True)
+class Compress:
+    """Make a trained model smaller: fewer heads and units, zeros among its weights, or 8-bit numbers.
+
+    Heads and units, zeros, and 8 bits are three commands, one after the other where several are wanted.
+    """
+
+    LEAST: ClassVar[dict[str, int]] = {"epochs": 0}
+
+    model: MaybeDirectory = None
+    """The model, a fine-tuned one except for --sparsity and --int8. Without it: the one bertmini ships."""
+    out: Directory
+    """The run directory; made new."""
+    data: Annotated[str | None, unset("gazette/NAME|DIR|hf:NAME")] = None
+    """Labelled examples for the model's task: importance is measured on 512 of them, and all are learned from
+    again. Without it: --sparsity and --int8 take the model as it is."""
+    prune_heads: MaybeNumber = None
+    """Share of the attention heads to take out, the least important first. Each layer keeps one."""
+    prune_units: MaybeNumber = None
+    """Share of the feed-forward networks' units to take out, the same way."""
+    sparsity: MaybeNumber = None
+    """Share of the encoder's weights to set to 0, in each matrix; the smallest, while the model learns."""
+    movement: bool = False
+    """With --sparsity: the weights that learning does not move away from 0, in place of the smallest."""
+    int8: bool = False
+    """Keep and multiply the encoder's matrices as 8-bit numbers; the model no longer learns."""
+    static: bool = False
+    """With --int8: fix the ranges of what the matrices multiply, as they are on 512 examples of --data."""
+    resume: bool = False
+    """Continue the interrupted run in --out, with the options that it began with."""
+    training: CompressTraining = field(default_factory=CompressTraining)
+    reading: TaskReading = field(default_factory=TaskReading)
+
+    def run(self) -> None:
+        from bertmini.compress.prune import size_of
+        from bertmini.predict import Predictor
+
+        if not self.resume:
+            refuse_existing(self.out)
+        self.refuse_unclear()
+        origin = self.model or shipped()
+        predictor = Predictor.from_pretrained(origin)
+        splits = self.examples(predictor)
+        options = self.options(predictor.task, splits)
+        with run_directory(self, options, splits.items()) as run:
+            before, was = self.measure(predictor, splits), size_of(predictor.model)
+            try:
+                model, sparsifier = self.smaller(predictor, splits, options)
+            except InputError as error:
+                raise InputError(f"{origin}: {error}") from None
+            metrics: dict[str, Any] = {"seconds": 0.0, "tokens_per_second": 0.0}
+            if self.learns:
+                from bertmini.tasks import finetune
+
+                how: dict[str, Any] = {"max_length": self.max_length(predictor), "run": run}
+                data = (predictor.task, splits, model, predictor.tokenizer, options)
+                _, metrics = finetune(*data, before_update=sparsifier, **how)
+                if sparsifier:
+                    sparsifier.end(model)
+            else:
+                predictor.model = model
+                metrics |= self.measure(predictor, splits)
+            metrics |= {"before": before, "size": size_of(model), "size_before": was}
+            run.finish(metrics, model, predictor.tokenizer)
+        self.tell(metrics)
+
+    @property
+    def learns(self) -> bool:
+        return bool(self.data and self.training.epochs and not self.int8)
+
+    def refuse_unclear(self) -> None:
+        """Refuse options that ask for nothing, or for what does not go together."""
+        asked = {
+            "--prune-heads or --prune-units": self.prune_heads or self.prune_units,
+            "--sparsity": self.sparsity,
+            "--int8": self.int8,
+        }
+        chosen = [name for name, value in asked.items() if value]
+        if not chosen:
+            raise InputError(
+                "nothing is asked for: give --prune-heads F, --prune-units F, --sparsity F or --int8"
+            )
+        if len(chosen) > 1:
+            raise InputError(f"{' and '.join(chosen)} are done one after the other; give one of them")
+        if self.movement and not self.sparsity:
+            raise InputError("--movement says what --sparsity takes out; give --sparsity F too")
+        if self.static and not self.int8:
+            raise InputError("--static says how --int8 is done; give --int8 too")
+        if self.sparsity and self.training.patience:
+            raise InputError("--patience would stop before --sparsity is reached; leave it out")
+        if self.movement and not (self.data and self.training.epochs):
+            raise InputError("--movement needs examples to learn from; name them with --data")
+        needs = {
+            "--prune-heads and --prune-units measure importance": self.prune_heads or self.prune_units,
+            "--static measures ranges": self.static,
+        }
+        for what, is_asked in needs.items():
+            if is_asked and not self.data:
+                raise InputError(f"{what} on examples, and there are none; name them with --data")
+
+    def examples(self, predictor: Any) -> dict[str, Any]:
+        """The examples by part; {} without --data."""
+        if self.data is None:
+            return {}
+        if predictor.fills:
+            raise InputError(
+                f"{self.model or shipped()} is a pretrained model, and {self.data} are examples for a task; "
+                "fine-tune it first"
+            )
+        splits = self.reading.read(self.data, predictor.task.NAME)
+        refuse_without_train(self.data, splits)
+        return splits
+
+    def options(self, task: Any, splits: dict[str, Any]) -> Options:
+        """How to learn after or during pruning."""
+        from bertmini.tasks import task_options
+        from bertmini.training import Options
+
+        if not self.learns:
+            return Options(seed=self.training.seed)
+        settings = asdict(self.training)
+        del settings["max_length"]
+        options = task_options(task, splits, **settings)
+        # The best weights on the dev part would be those of the beginning, when most of them were there.
+        return replace(options, metric=None, evaluate_every=None) if self.sparsity else options
+
+    def max_length(self, predictor: Any) -> int:
+        return min(self.training.max_length, predictor.max_length)
+
+    def batches(self, predictor: Any, examples: list[Any]) -> list[Any]:
+        """Some of the training examples, to measure on."""
+        task, size = predictor.task, self.training.batch_size
+        settings = (size, self.max_length(predictor), self.training.seed)
+        data = task.data(examples, predictor.tokenizer, predictor.model.config, *settings)
+        return [data.batch(step) for step in range(min(len(data), max(1, 512 // size)))]
+
+    def smaller(self, predictor: Any, splits: dict[str, Any], options: Options) -> tuple[Any, Any]:
+        """The model after what needs no learning, and what takes weights out while it learns."""
+        from bertmini.compress import prune
+        from bertmini.compress.quantize import quantize
+
+        model, loss = predictor.model, getattr(predictor.task, "loss", None)
+        if self.int8:
+            ranges = self.batches(predictor, splits["train"]) if self.static else None
+            return quantize(model, ranges), None
+        if self.sparsity:
+            if not self.learns:
+                return prune.prune_weights(model, self.sparsity), None
+            return model, prune.Sparsifier(model, self.sparsity, options.steps or 0, self.movement)
+        batches = self.batches(predictor, splits["train"])
+        for part, fraction in ((prune.HEADS, self.prune_heads), (prune.UNITS, self.prune_units)):
+            if fraction:
+                model = prune.prune_parts(model, batches, part, fraction, loss)
+        return model, None
+
+    def measure(self, predictor: Any, splits: dict[str, Any]) -> dict[str, Any]:
+        """How well the model does on each part but that of training."""
+        task, model = predictor.task, predictor.model
+        settings = (predictor.tokenizer, model.config, self.training.batch_size, self.max_length(predictor))
+        return {
+            part: task.evaluate(model, task.data(examples, *settings))
+            for part, examples in splits.items()
+            if part != "train"
+        }
+
+    def tell(self, metrics: dict[str, Any]) -> None:
+        """What it was and what it is, in a few lines."""
+        if not is_main():
+            return
+        for part, measured in metrics["before"].items():
+            numbers = [(name, was) for name, was in measured.items() if isinstance(was, float)]
+            print(f"{part:5}  " + "  ".join(f"{n} {was:.4g} → {metrics[part][n]:.4g}" for n, was in numbers))
+        was, now = metrics["size_before"], metrics["size"]
+        print("  ".join(f"{name} {was[name]:,} → {now[name]:,}" for name in was))
+        print(self.out)
+
+
+@dataclass(kw_only=True)
 class Evaluate:
     """Measure a fine-tuned model on labelled examples, or a pretrained one on running text; print JSON."""
 
@@ -967,7 +1197,10 @@ class Predict(OnTexts):
 
 @dataclass(kw_only=True)
 class Fill(OnTexts):
-    """Find what may stand behind [MASK]: a line of JSON for each text, or a list on a terminal."""
+    """Find what may stand behind [MASK]: a line of JSON for each text, or a list on a terminal.
+
+    RoBERTa's mask is written <mask>.
+    """
 
     text: Positional[Texts] = ()
     """Texts with one [MASK] or more. Without them: the lines of standard input."""
@@ -1061,6 +1294,47 @@ class Search(OnTexts):
 
 
 @dataclass(kw_only=True)
+class Export:
+    """Write a model for other programs: ONNX Runtime, transformers, or the hub."""
+
+    model: Directory
+    """The model: a directory or a hub id."""
+    to: Literal["onnx", "transformers", "hub"]
+    """onnx: a graph that runs without PyTorch, in float32 and with int8 weights, checked against it.
+    transformers: configuration, weights, tokenizer and a card. hub: the same, uploaded."""
+    out: Annotated[str, arg(metavar="DIR|OWNER/NAME")]
+    """The directory, made new; or the repository's name on the hub."""
+    private: bool = False
+    """Let nobody else see the repository."""
+    update: bool = False
+    """Add a version to a repository that is on the hub already."""
+
+    def run(self) -> None:
+        from bertmini import export
+
+        if self.to == "hub":
+            print(export.push_to_hub(self.model, self.out, private=self.private, update=self.update))
+            return
+        if self.private or self.update:
+            option = "--private" if self.private else "--update"
+            raise InputError(f"{option} is for --to hub; leave it out with --to {self.to}")
+        refuse_existing(self.out)
+        with new_directory(self.out) as directory:
+            if self.to == "transformers":
+                export.export_directory(self.model, directory, Path(self.out).resolve().name)
+                files: dict[str, Any] = {"model.safetensors": {}}
+            else:
+                files = export.export_onnx(self.model, directory)["files"]
+            sizes = {name: (directory / name).stat().st_size for name in files}
+        for name, found in files.items():
+            line = f"{self.out}/{name}: {sizes[name] / 1e6:.1f} MB"
+            if found:
+                line += f", outputs within {found['largest_difference']:.1e} of PyTorch's"
+                line += f" (the largest is {found['largest_output']:.3g})"
+            print(line)
+
+
+@dataclass(kw_only=True)
 class GazetteExport:
     """Write a task of the embedded corpus, or the corpus itself, as the files that people have."""
 
@@ -1150,6 +1424,8 @@ COMMANDS: dict[str, Any] = {
     "embed": Embed,
     "search": Search,
     "distill": Distill,
+    "compress": Compress,
+    "export": Export,
     "gazette export": GazetteExport,
     "cost": Cost,
 }
@@ -1209,7 +1485,7 @@ def refuse_existing(out: str) -> None:
 
 @contextlib.contextmanager
 def run_directory(
-    command: Pretrain | Finetune | Distill, options: Options, data: Iterable[Any], *parts: Any
+    command: Pretrain | Finetune | Distill | Compress, options: Options, data: Iterable[Any], *parts: Any
 ) -> Iterator[Run]:
     """A new run directory, or the interrupted one. A new one goes when it fails before it has logged a step.
 
@@ -1304,6 +1580,7 @@ LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "len
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
 LEAST["rates"] = 10
 ABOVE_0 = ("learning_rate", "lowest", "highest", "minutes", "temperature", "tokens", "link")
+SHARES = ("prune_heads", "prune_units", "sparsity")
 BELOW_1 = ("ema", "dropout", "warmup_share", "short_share", "ramp_share")
 
 
@@ -1313,16 +1590,19 @@ def check_numbers(command: Any) -> None:
     Raises:
         InputError: for the first one.
     """
+    smallest = LEAST | getattr(command, "LEAST", {})
     for name, value in flat(asdict(command)).items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             continue
         expected = "" if math.isfinite(value) and abs(value) < 2**63 else "a smaller number"
-        if value < LEAST.get(name, value):
-            expected = f"{LEAST[name]} or more"
+        if value < smallest.get(name, value):
+            expected = f"{smallest[name]} or more"
         if name in ABOVE_0 and value <= 0:
             expected = "more than 0"
         if name in BELOW_1 and not 0 <= value < 1:
             expected = "0 or more, and less than 1"
+        if name in SHARES and not 0 < value < 1:
+            expected = "a share, more than 0 and less than 1"
         if expected:
             raise InputError(f"--{name.replace('_', '-')} {value}: expected {expected}")
 

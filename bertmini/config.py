@@ -90,6 +90,8 @@ FAMILIES = {
     ),
 }
 
+DIRECTIONS = ("left-to-right", "right-to-left")
+
 # Fields of transformers' that make another model than we have, and the value that makes ours.
 FIXED: dict[str, Any] = {
     "position_embedding_type": "absolute",
@@ -99,6 +101,9 @@ FIXED: dict[str, Any] = {
     "sinusoidal_pos_embds": False,
 }
 
+# What pruning leaves of each layer, and the field that says what there was.
+PRUNABLE = {"heads_by_layer": "num_attention_heads", "intermediate_by_layer": "intermediate_size"}
+
 KINDS: dict[str, Any] = {  # of the fields of BertConfig
     "int": int,
     "int | None": int | None,
@@ -107,6 +112,7 @@ KINDS: dict[str, Any] = {  # of the fields of BertConfig
     "str": str,
     "str | None": str | None,
     "dict[int, str] | None": dict | None,
+    "list[int] | None": list | None,
 }
 
 
@@ -138,8 +144,14 @@ class BertConfig:
         num_hidden_groups: how many different layers there are; the layers of a group share their weights.
             None: all are different.
         pooler_act: activation of the pooler, "tanh" or "relu".
+        direction: of a language model that reads one way, a name in `DIRECTIONS`; None: it reads both ways.
         problem_type: "single_label_classification" or "regression"; None decides by the number of labels.
         features: the states that a feature-based tagger reads, a name in `bertmini.model.tagging.FEATURES`.
+        attention_head_size: features of a head; None: `hidden_size / num_attention_heads`.
+        heads_by_layer: heads of each of the different layers, where pruning left some; None: all have
+            `num_attention_heads`.
+        intermediate_by_layer: the same for `intermediate_size`.
+        quantization: "dynamic" or "static" where the encoder's matrices are of 8-bit numbers.
         extra: fields of a loaded `config.json` that bertmini does not use, kept for saving.
 
     Raises:
@@ -163,10 +175,15 @@ class BertConfig:
     embedding_size: int | None = None
     num_hidden_groups: int | None = None
     pooler_act: str = "tanh"
+    direction: str | None = None
     classifier_dropout: float | None = None
     id2label: dict[int, str] | None = None
     problem_type: str | None = None
     features: str | None = None
+    attention_head_size: int | None = None
+    heads_by_layer: list[int] | None = None
+    intermediate_by_layer: list[int] | None = None
+    quantization: str | None = None
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -174,17 +191,24 @@ class BertConfig:
             check_field(each.name, getattr(self, each.name), str(each.type))
         if self.model_type not in FAMILIES:
             raise InputError(f"model_type is {self.model_type!r}; expected one of {', '.join(FAMILIES)}")
+        if self.direction and self.direction not in DIRECTIONS:
+            raise InputError(f"direction is {self.direction!r}; expected one of {', '.join(DIRECTIONS)}")
         if (groups := self.num_hidden_groups) and self.num_hidden_layers % groups:
             raise InputError(
                 f"num_hidden_layers {self.num_hidden_layers} is not a multiple of num_hidden_groups {groups}"
             )
         if self.id2label and list(self.id2label) != list(range(len(self.id2label))):
             raise InputError(f"id2label numbers its labels {list(self.id2label)!r:.60}; expected 0, 1, …")
-        if self.hidden_size % self.num_attention_heads:
+        for name, most in PRUNABLE.items():
+            if (left := getattr(self, name)) is not None:
+                check_pruned(name, left, self.num_different_layers, getattr(self, most))
+        if not self.attention_head_size and self.hidden_size % self.num_attention_heads:
             raise InputError(
                 f"hidden_size {self.hidden_size} is not a multiple of num_attention_heads "
                 f"{self.num_attention_heads}: every head needs the same whole number of features"
             )
+        if self.quantization not in (None, "dynamic", "static"):
+            raise InputError(f"quantization is {self.quantization!r}; expected dynamic, static or none")
         if not 0 <= self.pad_token_id < self.vocab_size:
             raise InputError(f"pad_token_id {self.pad_token_id} is not one of the {self.vocab_size} ids")
 
@@ -205,18 +229,53 @@ class BertConfig:
 
     @property
     def fits_transformers(self) -> bool:
-        """Whether transformers has such encoders: there, only ALBERT is factorised and shares layers."""
+        """Whether transformers has such encoders: there, only ALBERT is factorised and shares layers.
+
+        It has BERT as a left-to-right model too, but sums a text up by its first token, which has seen
+        nothing.
+        """
+        if self.direction:
+            return False
         parts = (self.embedding_size, self.num_hidden_groups)
         has_theirs = None not in parts if self.model_type == "albert" else parts == (None, None)
+        is_whole = not self.is_pruned and self.num_attention_heads * self.head_size == self.hidden_size
+        has_theirs = has_theirs and is_whole and not self.quantization
         return has_theirs and self.pooler_act == self.family.defaults.get("pooler_act", "tanh")
+
+    def refuse_quantized(self) -> None:
+        """Raise an InputError for a model of 8-bit numbers, which are too coarse to be changed a little."""
+        if self.quantization:
+            raise InputError(
+                "the model is quantised already, and its 8-bit numbers no longer learn; take the model that "
+                "it was made from"
+            )
+
+    @property
+    def is_pruned(self) -> bool:
+        """Whether heads or units were taken out, from each layer as many as it could spare."""
+        return any(getattr(self, name) is not None for name in PRUNABLE)
+
+    @property
+    def num_different_layers(self) -> int:
+        return self.num_hidden_groups or self.num_hidden_layers
 
     def group_of(self, layer: int) -> int:
         """Which of the different layers stands at a depth, both from 0."""
-        return layer * (self.num_hidden_groups or self.num_hidden_layers) // self.num_hidden_layers
+        return layer * self.num_different_layers // self.num_hidden_layers
+
+    def of_layer(self, number: int) -> BertConfig:
+        """The configuration as one of the different layers has it, with the heads and units left there."""
+        if not self.is_pruned:
+            return self
+        left = {
+            most: getattr(self, name)[number] for name, most in PRUNABLE.items() if getattr(self, name)
+        }
+        whole = dict.fromkeys(PRUNABLE)
+        return self.replace(**left, **whole, attention_head_size=self.head_size)
 
     @property
     def head_size(self) -> int:
-        return self.hidden_size // self.num_attention_heads
+        return self.attention_head_size or self.hidden_size // self.num_attention_heads
 
     @property
     def num_labels(self) -> int:
@@ -295,6 +354,14 @@ def check_field(name: str, value: Any, kind: str) -> None:
         raise InputError(f"{name} is {value}; expected {smallest} or more")
     if "dropout" in name and value is not None and not 0 <= value <= 1:
         raise InputError(f"{name} is {value}; expected a probability, from 0 to 1")
+
+
+def check_pruned(name: str, left: list[Any], layers: int, most: int) -> None:
+    if len(left) != layers:
+        raise InputError(f"{name} has {len(left)} numbers; expected {layers}, one for each different layer")
+    for number in left:
+        if type(number) is not int or not 1 <= number <= most:
+            raise InputError(f"{name} holds {number!r:.60}; expected whole numbers from 1 to {most}")
 
 
 def by_index(labels: Any) -> dict[int, str]:

@@ -56,11 +56,14 @@ def flops(config: BertConfig, length: int, *, nsp: bool = True, masked: float = 
         length: tokens of a row. Every token looks at every other, so attention grows with it.
         masked: share of the tokens that are predicted.
     """
-    hidden, inner, layers = config.hidden_size, config.intermediate_size, config.num_hidden_layers
+    hidden, depth = config.hidden_size, range(config.num_hidden_layers)
+    layers = [config.of_layer(config.group_of(i)) for i in depth]
+    heads = sum(layer.num_attention_heads * layer.head_size for layer in layers)  # features of all layers
+    inner = sum(layer.intermediate_size for layer in layers)
     return {
-        "projections": layers * 2 * 4 * hidden**2,
-        "attention": layers * 2 * 2 * hidden * length,
-        "feed-forward": layers * 2 * 2 * hidden * inner,
+        "projections": 2 * 4 * hidden * heads,
+        "attention": 2 * 2 * heads * length,
+        "feed-forward": 2 * 2 * hidden * inner,
         "heads": 2 * masked * hidden * (hidden + config.vocab_size)
         + nsp * 2 * hidden * (hidden + 2) / length,
     }

@@ -21,7 +21,7 @@ from bertmini.machine import best_device
 from bertmini.model.bert import Bert
 from bertmini.model.vectors import mean_vectors
 from bertmini.tasks.sequence import Text, as_example
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import Tokenizer, load_tokenizer
 
 
 class Embedder:
@@ -41,7 +41,7 @@ class Embedder:
     def __init__(
         self,
         model: Bert,
-        tokenizer: WordPieceTokenizer,
+        tokenizer: Tokenizer,
         batch_tokens: int | None = None,
         precision: Precision = "float32",
     ) -> None:
@@ -63,7 +63,7 @@ class Embedder:
         """
         directory = locate(directory)
         model = Bert.from_pretrained(directory).to(best_device())
-        tokenizer = WordPieceTokenizer.from_pretrained(directory)
+        tokenizer = load_tokenizer(directory)
         try:
             return cls(model, tokenizer, **options)
         except InputError as error:

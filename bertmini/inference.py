@@ -16,7 +16,7 @@ from bertmini.config import BertConfig
 from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import Tokenizer
 from bertmini.training.loop import DTYPES, best_precision
 
 WINDOW = 4096  # texts that are read ahead and sorted by length
@@ -26,15 +26,25 @@ Precision = Literal["auto", "bf16", "fp16", "float32"]
 Input = TypeVar("Input")
 
 
-def refuse_larger(tokenizer: WordPieceTokenizer, config: BertConfig) -> None:
+def refuse_larger(tokenizer: Tokenizer, config: BertConfig) -> None:
+    """Refuse a tokenizer that cannot be the model's.
+
+    Raises:
+        InputError: it has more pieces than the model; or another padding, where positions are told by it.
+    """
     if len(tokenizer) > config.vocab_size:  # an id too large stops a GPU without saying why
         raise InputError(
             f"the tokenizer has {len(tokenizer)} pieces and the model knows {config.vocab_size}: "
             "take the tokenizer that the model was trained with"
         )
+    if config.first_position and tokenizer.pad_token_id != config.pad_token_id:
+        raise InputError(
+            f"the tokenizer's padding is {tokenizer.pad_token_id} and the model's {config.pad_token_id}: "
+            "take the tokenizer that the model was trained with"
+        )
 
 
-def longest_row(tokenizer: WordPieceTokenizer, config: BertConfig) -> int:
+def longest_row(tokenizer: Tokenizer, config: BertConfig) -> int:
     """Tokens of a row at most: positions beyond may be as random as they began."""
     return min(tokenizer.model_max_length, config.max_length)
 
@@ -50,7 +60,7 @@ class Rows:
     owners: np.ndarray | None = None  # int64 [rows], ascending: whose row it is; None: each input has one
 
     @classmethod
-    def of(cls, examples: Sequence[Example], tokenizer: WordPieceTokenizer, max_length: int | None) -> Rows:
+    def of(cls, examples: Sequence[Example], tokenizer: Tokenizer, max_length: int | None) -> Rows:
         """Encode texts and pairs, cut to `max_length` tokens where it is given."""
         encoded: list[Any] = [None] * len(examples)
         for paired in (False, True):  # the tokenizer takes texts with their pairs, or without

@@ -15,7 +15,7 @@ from bertmini.machine import best_device
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
 from bertmini.model.checkpoint import our_class
 from bertmini.tasks import TASKS, fill, task_of
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import Tokenizer, load_tokenizer
 
 MODELS: dict[str, Any] = {
     model.ARCHITECTURE or model.__name__: model
@@ -25,6 +25,23 @@ MODELS: dict[str, Any] = {
         BertForPreTraining,
     )
 }
+
+
+def model_class(directory: str | Path) -> Any:
+    """The class of the model in a directory, or of a hub id, as its config.json names it.
+
+    Raises:
+        InputError: there is no such class here.
+    """
+    directory = locate(directory)
+    names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
+    name = our_class(names[0])
+    if name not in MODELS:
+        raise InputError(
+            f"{directory}/config.json: architectures is {names[0]}, which answers nothing; expected one "
+            f"of {', '.join(MODELS)}; fine-tune it first"
+        )
+    return MODELS[name]
 
 
 class Predictor:
@@ -46,7 +63,7 @@ class Predictor:
     def __init__(
         self,
         model: Any,
-        tokenizer: WordPieceTokenizer,
+        tokenizer: Tokenizer,
         batch_tokens: int | None = None,
         top: int = 5,
         precision: Precision = "float32",
@@ -76,17 +93,12 @@ class Predictor:
             InputError: where the directory's model has no head that is known here, or another tokenizer.
         """
         directory = locate(directory)
-        names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
-        name = our_class(names[0])
-        if name not in MODELS:
-            raise InputError(
-                f"{directory}/config.json: architectures is {names[0]}, which answers nothing; expected one "
-                f"of {', '.join(MODELS)}; fine-tune it first"
-            )
-        model = MODELS[name].from_pretrained(directory)
+        model = model_class(directory).from_pretrained(directory)
         if model.fresh:
-            raise InputError(f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {names[0]}")
-        tokenizer = WordPieceTokenizer.from_pretrained(directory)
+            raise InputError(
+                f"{directory}: model.safetensors lacks {model.fresh[0]}, a part of {type(model).__name__}"
+            )
+        tokenizer = load_tokenizer(directory)
         try:
             return cls(model.to(best_device()), tokenizer, **options)
         except InputError as error:

@@ -18,10 +18,10 @@ from bertmini.data.batches import PretrainingData, length_batches, pad, pad_inpu
 from bertmini.data.corpus import Corpus, Encoder
 from bertmini.data.masking import mask_tokens
 from bertmini.data.pairs import pair_examples, stretch_examples
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import Tokenizer, WordPieceTokenizer
 
 
-class NumberTokenizer:
+class NumberTokenizer(Tokenizer):
     """Words are numbers, and ids are those numbers."""
 
     pad_token_id, unk_token_id, cls_token_id, sep_token_id, mask_token_id = range(5)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import gc
+import json
 import random
 from pathlib import Path
 
 import pytest
-from transformers import BertTokenizer
+from transformers import AddedToken, BertTokenizer, GPT2Tokenizer, RobertaTokenizer
 
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import ByteLevelBPETokenizer, WordPieceTokenizer
+from bertmini.tokenizer.byte_level import read_merges
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +53,27 @@ def test_every_line_has_the_ids_of_transformers(data_directory, lines, name, low
         assert [row.ids for row in encoded] == expected["input_ids"]
         assert [row.offsets for row in encoded] == expected["offset_mapping"]
         assert [row.words for row in encoded] == [expected.word_ids(i) for i in range(len(sample))]
+
+
+def test_texts_have_the_ids_of_gpt_2_and_roberta(data_directory, lines):
+    """A sample of all lines, and of stretches of lines; all of them take minutes."""
+    ids = json.loads((data_directory / "vocab" / "encoder.json").read_text(encoding="utf-8"))
+    merges = read_merges(data_directory / "vocab" / "vocab.bpe")
+    vocab = ["<s>", "<pad>", "</s>", "<unk>", *sorted(ids, key=ids.__getitem__), "<mask>"]
+    python = ByteLevelBPETokenizer(vocab, merges, backend="python")
+    fast = ByteLevelBPETokenizer(vocab, merges)
+    mask = AddedToken("<mask>", lstrip=True, special=True)
+    roberta = RobertaTokenizer(vocab=fast.vocab, merges=merges, mask_token=mask)
+    gpt_2 = GPT2Tokenizer(vocab=ids, merges=merges)
+
+    chance = random.Random(0)
+    sample = chance.sample(lines, min(15_000, len(lines)))
+    sample += ["\r\n".join(sample[start : start + 20]) for start in range(0, 2000, 20)]
+    expected = roberta(sample, add_special_tokens=False, return_offsets_mapping=True)
+    assert python.encode_ids(sample) == fast.encode_ids(sample) == expected["input_ids"]
+    shifted = [[i + 4 for i in row] for row in gpt_2(sample)["input_ids"]]
+    assert shifted == expected["input_ids"]
+    for encoder in (python, fast):
+        encoded = encoder.encode_places(sample[-1000:])
+        assert [row.offsets for row in encoded] == expected["offset_mapping"][-1000:]
+        assert encoder.batch_decode(row.ids for row in encoded) == sample[-1000:]

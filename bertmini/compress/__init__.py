@@ -1,4 +1,4 @@
-"""Making models smaller: distillation."""
+"""Making models smaller: distillation, pruning, quantisation."""
 
 from __future__ import annotations
 

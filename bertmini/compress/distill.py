@@ -149,6 +149,7 @@ def student_from_teacher(teacher: PretrainedModel, layers: Sequence[int] | None 
 
     Source: Sanh et al. 2019, section 3, "Student initialization".
     """
+    teacher.config.refuse_quantized()
     depth = teacher.config.num_hidden_layers
     chosen = list(range(0, depth, 2) if layers is None else layers)
     if not chosen or not all(0 <= layer < depth for layer in chosen):

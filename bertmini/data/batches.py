@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
@@ -11,8 +11,15 @@ import numpy as np
 import torch
 
 from bertmini.data.corpus import Corpus
-from bertmini.data.masking import Units, mask_tokens
-from bertmini.data.pairs import Pairs, pair_examples, stretch_examples
+from bertmini.data.masking import RATE, Units, mask_tokens
+from bertmini.data.pairs import (
+    Pairs,
+    order_examples,
+    pair_examples,
+    sentence_examples,
+    sentence_pair_examples,
+    stretch_examples,
+)
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 
@@ -21,7 +28,42 @@ if TYPE_CHECKING:
 
 Batch = dict[str, torch.Tensor]
 WHOLE = (0, 1)  # the part of a process that is alone
-OBJECTIVES = {"mlm+nsp": pair_examples, "mlm": stretch_examples}
+# What is said about a pair of passages: the name of the loss, and of the label in a batch.
+PAIR_LABELS = {"nsp": "next_sentence_label", "sop": "sentence_order_label"}
+# What a model reads at once; Liu et al. 2019, section 4.2, compare the first four.
+INPUTS: dict[str, Callable[[Corpus, int, int, int], Pairs]] = {
+    "segment-pairs": pair_examples,
+    "sentence-pairs": sentence_pair_examples,
+    "full-sentences": partial(sentence_examples, across=True),
+    "doc-sentences": sentence_examples,
+    "stretches": stretch_examples,
+    "ordered-pairs": order_examples,
+}
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a model is trained to say, and what it reads for that.
+
+    Args:
+        inputs: names in `INPUTS`; the first one is taken where nobody asks for another.
+        pair_label: what a batch calls the answer about a pair of passages; None: nothing is asked about them.
+        direction: as in `BertConfig`.
+    """
+
+    inputs: tuple[str, ...]
+    pair_label: str | None = None
+    direction: str | None = None
+
+
+WITHOUT_ANSWER = ("stretches", "doc-sentences", "full-sentences", "segment-pairs", "sentence-pairs")
+OBJECTIVES = {
+    "mlm+nsp": Objective(("segment-pairs", "sentence-pairs"), PAIR_LABELS["nsp"]),
+    "mlm+sop": Objective(("ordered-pairs",), PAIR_LABELS["sop"]),
+    "mlm": Objective(WITHOUT_ANSWER),
+    "ltr": Objective(WITHOUT_ANSWER, direction="left-to-right"),
+    "rtl": Objective(WITHOUT_ANSWER, direction="right-to-left"),
+}
 
 
 def pad(rows: Sequence[Sequence[int]], pad_id: int) -> torch.Tensor:
@@ -44,6 +86,8 @@ def pad_inputs(
 def lay_out(token_ids: np.ndarray, pairs: Pairs, rows: np.ndarray, tokenizer: Any) -> Batch:
     """Examples as a model reads them, [CLS] A [SEP] B [SEP], or [CLS] A [SEP] where B is empty.
 
+    RoBERTa's have two separators between A and B.
+
     Args:
         token_ids: of the corpus, [tokens].
         rows: which of the pairs, [batch].
@@ -53,20 +97,37 @@ def lay_out(token_ids: np.ndarray, pairs: Pairs, rows: np.ndarray, tokenizer: An
     """
     a_start, b_start = pairs.a_start[rows, None], pairs.b_start[rows, None]  # [batch, 1]
     a_length, b_length = pairs.a_end[rows, None] - a_start, pairs.b_end[rows, None] - b_start
-    first_sep = 1 + a_length
-    last_sep = first_sep + np.where(b_length > 0, b_length + 1, 0)
+    first_sep, separators = 1 + a_length, tokenizer.separators
+    last_sep = first_sep + np.where(b_length > 0, b_length + separators, 0)
     place = np.arange(last_sep.max() + 1)[None]  # [1, length]
 
-    source = np.where(place < first_sep, a_start + place - 1, b_start + place - first_sep - 1)
+    source = np.where(place < first_sep, a_start + place - 1, b_start + place - first_sep - separators)
     input_ids = token_ids[source.clip(0, len(token_ids) - 1)].astype(np.int64)  # [batch, length]
     input_ids[:, 0] = tokenizer.cls_token_id
-    input_ids[(place == first_sep) | (place == last_sep)] = tokenizer.sep_token_id
+    is_between = (first_sep <= place) & (place < first_sep + separators)
+    input_ids[is_between | (place == last_sep)] = tokenizer.sep_token_id
     input_ids[place > last_sep] = tokenizer.pad_token_id
     return {
         "input_ids": torch.from_numpy(input_ids),
-        "token_type_ids": torch.from_numpy((place > first_sep) & (place <= last_sep)).long(),
+        "token_type_ids": torch.from_numpy((place >= first_sep + separators) & (place <= last_sep)).long(),
         "attention_mask": torch.from_numpy(place <= last_sep).long(),
     }
+
+
+def coming_next(input_ids: torch.Tensor, is_text: torch.Tensor, direction: str) -> torch.Tensor:
+    """The labels of a model that reads one way: at each token the next one, where that is text.
+
+    Args:
+        input_ids: int64 [batch, length].
+        is_text: bool [batch, length], False at special tokens.
+        direction: a name in `bertmini.config.DIRECTIONS`.
+
+    Returns:
+        int64 [batch, length]; -100 where nothing is asked for.
+    """
+    labels = torch.where(is_text, input_ids, -100).roll(-1 if direction == "left-to-right" else 1, dims=1)
+    labels[:, -1 if direction == "left-to-right" else 0] = -100  # what went around the end
+    return labels
 
 
 def own_rows(number: int, part: tuple[int, int]) -> slice:
@@ -82,7 +143,7 @@ def without_a_say(batch: Batch, number: int, part: tuple[int, int]) -> Batch:
     """
     if part[0] < number:
         return batch
-    targets = batch.keys() & {"labels", "next_sentence_label", "start_positions", "end_positions"}
+    targets = batch.keys() & {"labels", *PAIR_LABELS.values(), "start_positions", "end_positions"}
     return batch | {name: torch.full_like(batch[name], -100) for name in targets}
 
 
@@ -121,7 +182,10 @@ class PretrainingData:
         tokenizer: gives the special ids and the size of the vocabulary.
         max_length: tokens of an example, special ones included.
         seed: every batch is a function of (seed, step).
-        objective: "mlm+nsp" for pairs, "mlm" for stretches of one document.
+        objective: a name in `OBJECTIVES`: pieces are masked ("mlm"), and a pair of passages is asked about
+            (next sentence, "nsp", or their order, "sop"); or the next piece in one direction is asked for.
+        inputs: a name in `INPUTS` that the objective allows; None: its first.
+        rate: share of the tokens that is masked.
         static_masks: None draws pairs and masks anew for each epoch; n draws them n times, then repeats
             them, as BERT's own data did with n = 10.
         part: (rank, processes); each process gets its own rows of a batch, masked as one process masks them.
@@ -137,10 +201,21 @@ class PretrainingData:
     static_masks: int | None = None
     part: tuple[int, int] = WHOLE
     units: Units | None = None
+    inputs: str | None = None
+    rate: float = RATE
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
-            raise InputError(f"objective is {self.objective!r}; expected {' or '.join(OBJECTIVES)}")
+            raise InputError(f"objective is {self.objective!r}; expected one of {', '.join(OBJECTIVES)}")
+        if not 0 < self.rate < 1:
+            raise InputError(f"the masking rate is {self.rate}; it must be between 0 and 1")
+        self.asked = OBJECTIVES[self.objective]
+        self.inputs = self.inputs or self.asked.inputs[0]
+        if self.inputs not in self.asked.inputs:
+            raise InputError(
+                f"inputs is {self.inputs!r}; the objective {self.objective} expects one of "
+                f"{', '.join(self.asked.inputs)}"
+            )
         self.special_ids = sorted(self.tokenizer.all_special_ids)
         self._block = lru_cache(maxsize=1)(self._make_block)
         self._order = lru_cache(maxsize=1)(self._make_order)
@@ -170,7 +245,12 @@ class PretrainingData:
     def _make_block(self, epoch: int, block: int) -> tuple[Corpus, Pairs, list[np.ndarray]]:
         draw = epoch * len(self._blocks) + block  # each has its own
         corpus, number = self._blocks[block], None
-        pairs = OBJECTIVES[self.objective](corpus, self.max_length, self.seed, draw)
+        if self.inputs == "full-sentences":
+            corpus = corpus.separated(self.tokenizer.sep_token_id)
+        length = self.max_length
+        if self.inputs and self.inputs.endswith("pairs"):
+            length -= self.tokenizer.separators - 1
+        pairs = INPUTS[str(self.inputs)](corpus, length, self.seed, draw)
         if epoch or block:
             number = int(self._planned[block])
         return corpus, pairs, length_batches(pairs.lengths, self.batch_size, self.seed, draw, number)
@@ -190,7 +270,8 @@ class PretrainingData:
 
         Returns:
             input_ids, token_type_ids, attention_mask, labels: int64 [batch, length];
-            next_sentence_label: int64 [batch], 0 = IsNext, 1 = NotNext (with mlm+nsp).
+            next_sentence_label: int64 [batch], 0 = IsNext, 1 = NotNext (with mlm+nsp);
+            sentence_order_label: int64 [batch], 0 = in order, 1 = swapped (with mlm+sop).
         """
         epoch, block, index = self._find(step)
         corpus, pairs, batches = self._block(epoch, block)
@@ -199,14 +280,20 @@ class PretrainingData:
         input_ids = batch["input_ids"]  # [batch, length]
 
         own = own_rows(len(rows), self.part)
+        maskable = ~torch.isin(input_ids, torch.tensor(self.special_ids))
+        if self.asked.direction:
+            batch = {name: tensor[own] for name, tensor in batch.items()}
+            batch["labels"] = coming_next(input_ids[own], maskable[own], self.asked.direction)
+            return without_a_say(batch, len(rows), self.part)
         # Another function may stand in the place of mask_tokens, and know neither processes nor units.
         asked: dict[str, Any] = {} if self.part == WHOLE else {"rows": own}
         asked |= {"units": self.units} if self.units else {}
+        asked |= {"rate": self.rate} if self.rate != RATE else {}
         draw = epoch * len(self._blocks) + block
         chance = np.random.SeedSequence([self.seed, draw, index]).generate_state(1, np.uint64)
         masked_ids, labels = mask_tokens(
             input_ids,
-            ~torch.isin(input_ids, torch.tensor(self.special_ids)),
+            maskable,
             mask_token_id=self.tokenizer.mask_token_id,
             vocab_size=len(self.tokenizer),
             special_ids=self.special_ids,
@@ -215,8 +302,8 @@ class PretrainingData:
         )
         batch = {name: tensor[own] for name, tensor in batch.items()}
         batch |= {"input_ids": masked_ids, "labels": labels}
-        if self.objective == "mlm+nsp":
-            batch["next_sentence_label"] = torch.from_numpy(pairs.is_not_next[rows[own]]).long()
+        if self.asked.pair_label:
+            batch[self.asked.pair_label] = torch.from_numpy(pairs.is_not_next[rows[own]]).long()
         return without_a_say(batch, len(rows), self.part)
 
 

@@ -42,7 +42,9 @@ class Corpus:
         """
         encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
         texts = [getattr(document, "sentences", document) for document in documents]
-        token_ids, lengths = encoder.encode(sentence for sentences in texts for sentence in sentences)
+        token_ids, lengths = encoder.encode(
+            sentence for sentences in texts for sentence in running(sentences, encoder.tokenizer)
+        )
         document_of = np.repeat(np.arange(len(texts)), [len(sentences) for sentences in texts])
         if not lengths.any():
             raise InputError(f"{len(texts)} documents hold no token; expected text")
@@ -56,6 +58,16 @@ class Corpus:
             document_starts=np.append(document_starts, len(lengths)).astype(np.int32),
         )
 
+    def separated(self, separator: int) -> Corpus:
+        """The corpus with a token at the end of each document, as part of its last sentence."""
+        ends = self.sentence_starts[self.document_starts[1:]]  # [documents], places of tokens
+        ended = np.searchsorted(self.document_starts[1:], np.arange(len(self.sentence_starts)), side="right")
+        return Corpus(
+            token_ids=np.insert(self.token_ids, ends, separator),
+            sentence_starts=(self.sentence_starts + ended).astype(np.int32),
+            document_starts=self.document_starts,
+        )
+
     @property
     def num_documents(self) -> int:
         return len(self.document_starts) - 1
@@ -64,11 +76,18 @@ class Corpus:
         return len(self.token_ids)
 
 
+def running(sentences: Iterable[str], tokenizer: Any) -> Iterable[str]:
+    """The sentences of a document as they stand in it, a space before each but the first where it counts."""
+    if not tokenizer.keeps_spaces:
+        return sentences
+    return (f" {sentence}" if number else sentence for number, sentence in enumerate(sentences))
+
+
 class Encoder:
     """Tokenises sentences by their words, and remembers those: a text says the same few again and again.
 
     Args:
-        tokenizer: has to read what stands between two spaces in the same way everywhere, as WordPiece does.
+        tokenizer: its `in_chunks` says what is read in the same way everywhere.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -105,7 +124,7 @@ class Encoder:
                 raise InputError(f"a sentence is of type {type(sentence).__name__}; expected a string")
         if len(self.number) > MOST_WORDS or len(self.ids) > MOST_PIECES:
             self.forget()
-        words = " ".join(sentences).split(" ")
+        words, counts = self.tokenizer.in_chunks(sentences)
         numbers = np.fromiter(map(self.number.__getitem__, words), np.int64, len(words))  # [words]
         self.learn()
 
@@ -114,7 +133,7 @@ class Encoder:
         # Token t of the chunk is the piece that is as far from its word's first one, t - (end - length).
         offsets = np.repeat(self.starts[numbers] - ends + lengths, lengths)
         ends = np.concatenate([[0], ends])  # ends[n]: the tokens in the first n words
-        words_before = np.cumsum([0, *(sentence.count(" ") + 1 for sentence in sentences)])
+        words_before = np.cumsum([0, *counts])
         return self.ids[offsets + np.arange(len(offsets))], np.diff(ends[words_before]).astype(np.int32)
 
     def learn(self) -> None:

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 
 from bertmini.errors import InputError
 
+RATE = 0.15  # the share of the tokens that BERT masks
+
 # (input_ids, maskable, generator) to bool [batch, length]: where a unit begins that is chosen as a whole.
 Units = Callable[[Tensor, Tensor, torch.Generator | None], Tensor]
 
@@ -24,7 +26,7 @@ def mask_tokens(
     vocab_size: int,
     generator: torch.Generator | None = None,
     special_ids: Sequence[int] = (),
-    rate: float = 0.15,
+    rate: float = RATE,
     mask_share: float = 0.8,
     random_share: float = 0.1,
     rows: slice = slice(None),
@@ -107,24 +109,23 @@ class WholeWords:
     """The pieces of a word together: no piece is guessed from the others of its word.
 
     Args:
-        tokenizer: of WordPiece, where ## begins a piece that goes on with a word.
+        tokenizer: its `word_edges` says which pieces go on with a word, in WordPiece those with ##.
 
     Source: google-research/bert, README, "Whole Word Masking".
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        pieces = tokenizer.convert_ids_to_tokens(range(len(tokenizer)))
-        self.goes_on = torch.tensor([piece.startswith("##") for piece in pieces])  # [vocab]
+        self.goes_on, self.ends = map(torch.tensor, tokenizer.word_edges())  # [vocab] each
 
     def __call__(self, input_ids: Tensor, maskable: Tensor, generator: torch.Generator | None) -> Tensor:
-        return ~(self.goes_on[input_ids] & follows_text(maskable))
+        after_end = F.pad(self.ends[input_ids[:, :-1]], (1, 0))
+        return ~(self.goes_on[input_ids] & ~after_end & follows_text(maskable))
 
 
 class NGrams(WholeWords):
     """One, two or three words in a row together, n of them with probability proportional to 1/n.
 
-    Source: Lan et al. 2019, arXiv 1909.11942, section 4.1; spans of other lengths: Joshi et al. 2019, arXiv
-    1907.10529.
+    Source: Lan et al. 2019, arXiv 1909.11942, section 4.1.
     """
 
     chances = torch.tensor([6 / 11, 3 / 11, 2 / 11])  # of n = 1, 2, 3
@@ -138,6 +139,15 @@ class NGrams(WholeWords):
         is_start = torch.zeros(rows, length + 1, dtype=torch.bool).scatter_(1, starts, True)  # [batch, words]
         number = words.cumsum(dim=1) - 1  # of the word at each place, [batch, length]
         return words & (is_start.gather(1, number) | ~follows_text(maskable))
+
+
+class Spans(NGrams):
+    """One to ten words in a row together: a geometric distribution, cut off, with a mean of 3.8 words.
+
+    Source: Joshi et al. 2019 (SpanBERT), arXiv 1907.10529, section 3.1.
+    """
+
+    chances = 0.2 * 0.8 ** torch.arange(10) / (1 - 0.8**10)  # of n = 1 to 10
 
 
 class Entities(WholeWords):
@@ -155,7 +165,10 @@ class Entities(WholeWords):
 
     def __init__(self, tokenizer: Any, names: Iterable[str]) -> None:
         super().__init__(tokenizer)
-        spelled = [ids for ids in tokenizer.encode_ids(list(names)) if ids]
+        spellings = list(names)
+        if tokenizer.keeps_spaces:  # a name may begin a text
+            spellings += [f" {name}" for name in spellings]
+        spelled = [ids for ids in tokenizer.encode_ids(spellings) if ids]
         known = [ids for ids in spelled if tokenizer.unk_token_id not in ids]
         if not known:
             raise InputError(f"{len(spelled)} names, none of which the tokenizer can spell; expected some")
@@ -191,5 +204,5 @@ class Entities(WholeWords):
 
 
 MASKING: dict[str, Callable[..., Units] | None] = {
-    "token": None, "whole-word": WholeWords, "ngram": NGrams, "entity": Entities,
+    "token": None, "whole-word": WholeWords, "ngram": NGrams, "span": Spans, "entity": Entities,
 }  # fmt: skip

@@ -1,9 +1,9 @@
-"""Which tokens stand together in a training example: a pair of passages, or one stretch of a document."""
+"""Which tokens stand together in a training example: a pair of passages, or one stretch of text."""
 
 from __future__ import annotations
 
 import random
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,7 +19,8 @@ class Pairs:
 
     Args:
         a_start, a_end, b_start, b_end: int32 [examples].
-        is_not_next: int32 [examples], 0 where B follows A, 1 where B comes from another document.
+        is_not_next: int32 [examples], 0 where B follows A, 1 where B comes from another document (or, where
+            the order is asked for, from before A).
     """
 
     a_start: np.ndarray
@@ -50,11 +51,8 @@ def pair_examples(corpus: Corpus, max_length: int, seed: int, epoch: int, short_
     Raises:
         InputError: the corpus has a single document, or max_length has no room for two tokens.
     """
-    if corpus.num_documents < 2:
-        raise InputError("the corpus has one document; expected more, since NotNext takes B from another one")
-    room = max_length - 3
-    if room < 2:
-        raise InputError(f"max_length is {max_length}; expected at least 5, for [CLS] a [SEP] b [SEP]")
+    room = room_for_pair(max_length)
+    refuse_single(corpus)
     rng = random.Random(f"pairs {seed} {epoch}")
     token_at = corpus.sentence_starts.tolist()  # sentence number -> place of its first token
     examples = []
@@ -97,14 +95,132 @@ def _truncate(rng: random.Random, a: tuple[int, int], b: tuple[int, int], room: 
     return a_start, a_start + a_kept, b_start, b_start + b_kept
 
 
+def sentence_pair_examples(corpus: Corpus, max_length: int, seed: int, epoch: int) -> Pairs:
+    """Pairs of single sentences: one and the next, or in half of the examples one of another document.
+
+    Source: Liu et al. 2019, arXiv 1907.11692, section 4.2, "sentence-pair+NSP".
+
+    Raises:
+        InputError: as `pair_examples`.
+    """
+    room = room_for_pair(max_length)
+    refuse_single(corpus)
+    rng = random.Random(f"sentence pairs {seed} {epoch}")
+    token_at = corpus.sentence_starts.tolist()
+    examples = []
+    for document, (sentence, document_end) in enumerate(pairwise(corpus.document_starts.tolist())):
+        while sentence < document_end:
+            a, following = token_at[sentence : sentence + 2], sentence + 1
+            if is_not_next := following == document_end or rng.random() < 0.5:
+                b = _from_another_document(corpus, token_at, rng, document, target=1)
+            else:
+                b = token_at[following], token_at[following + 1]
+                following += 1
+            examples.append((*_truncate(rng, (a[0], a[1]), b, room), is_not_next))
+            sentence = following
+    return Pairs(*np.array(examples, dtype=np.int32).T)
+
+
+def order_examples(
+    corpus: Corpus, max_length: int, seed: int, epoch: int, short_share: float = 0.1
+) -> Pairs:
+    """Pairs for sentence-order prediction: two passages that follow each other, half of the times swapped.
+
+    Both come from one place of one document, so that their topic says nothing about the answer. A sentence
+    that stands alone is parted within itself.
+
+    Args:
+        short_share: as in `pair_examples`, which gathers sentences in the same way.
+
+    Source: Lan et al. 2019, arXiv 1909.11942, section 3.1.
+
+    Raises:
+        InputError: max_length has no room for two tokens, or no document has two.
+    """
+    room = room_for_pair(max_length)
+    rng = random.Random(f"order {seed} {epoch}")
+    token_at = corpus.sentence_starts.tolist()
+    examples = []
+    for sentence, document_end in pairwise(corpus.document_starts.tolist()):
+        while sentence < document_end:
+            target = rng.randint(2, room) if rng.random() < short_share else room
+            end = min(bisect_left(token_at, token_at[sentence] + target), document_end)
+            first, last = token_at[sentence], token_at[end]
+            is_single = end - sentence == 1
+            middle = (first + last) // 2 if is_single else token_at[rng.randrange(sentence + 1, end)]
+            a, b, is_swapped = (first, middle), (middle, last), rng.random() < 0.5
+            if first < middle:
+                a, b = (b, a) if is_swapped else (a, b)
+                examples.append((*_truncate(rng, a, b, room), is_swapped))
+            sentence = end
+    if not examples:
+        raise InputError("no document of the corpus has two tokens; expected two passages to put in order")
+    return Pairs(*np.array(examples, dtype=np.int32).T)
+
+
+def sentence_examples(
+    corpus: Corpus, max_length: int, seed: int, epoch: int, across: bool = False
+) -> Pairs:
+    """Cut a corpus into rows of whole sentences, with no B (Liu et al. 2019, section 4.2).
+
+    A row takes sentences as long as they fit; only one that no row could hold is cut. The first row is cut
+    short at random, so that rows begin elsewhere in each epoch.
+
+    Args:
+        across: rows go on in the next document ("full-sentences"); the corpus is then one that
+            `Corpus.separated` gave, with a [SEP] between documents. Otherwise they end with their document
+            ("doc-sentences").
+
+    Raises:
+        InputError: max_length has no room for a token.
+    """
+    room = room_for_one(max_length)
+    rng = random.Random(f"sentences {seed} {epoch}")
+    token_at, borders = corpus.sentence_starts.tolist(), corpus.document_starts.tolist()
+    if across:
+        borders = [borders[0], borders[-1]]
+    rows = []
+    for first, last in pairwise(borders):
+        place, end_of_all, target = token_at[first], token_at[last], rng.randint(1, room)
+        while place < end_of_all:
+            end = token_at[bisect_right(token_at, place + target, hi=last + 1) - 1]
+            if end <= place:  # the sentence is longer than what is left for it
+                end = min(place + room, token_at[bisect_right(token_at, place, hi=last)])
+            rows.append((place, end))
+            place, target = end, room
+    starts, ends = np.array(rows, dtype=np.int32).T
+    if across:  # a row has its own [SEP] at the end, and needs none at its beginning
+        is_separator = corpus.token_ids == corpus.token_ids[-1]
+        starts, ends = starts + is_separator[starts], ends - is_separator[ends - 1]
+        starts, ends = starts[starts < ends], ends[starts < ends]
+    return Pairs(starts, ends, ends, ends, np.zeros_like(starts))
+
+
+def refuse_single(corpus: Corpus) -> None:
+    if corpus.num_documents < 2:
+        raise InputError("the corpus has one document; expected more, since NotNext takes B from another one")
+
+
+def room_for_pair(max_length: int) -> int:
+    """The tokens of text in an example [CLS] a [SEP] b [SEP]."""
+    if max_length < 5:
+        raise InputError(f"max_length is {max_length}; expected at least 5, for [CLS] a [SEP] b [SEP]")
+    return max_length - 3
+
+
+def room_for_one(max_length: int) -> int:
+    """The tokens of text in an example [CLS] a [SEP]."""
+    if max_length < 3:
+        raise InputError(f"max_length is {max_length}; expected at least 3, for [CLS] a [SEP]")
+    return max_length - 2
+
+
 def stretch_examples(corpus: Corpus, max_length: int, seed: int, epoch: int) -> Pairs:
     """Cut each document into stretches that fill max_length, with no B (Liu et al. 2019, section 4.2).
 
     The first stretch of a document is cut short at random, so that the cuts fall elsewhere in each epoch.
     """
-    room = max_length - 2
-    if room < 1:
-        raise InputError(f"max_length is {max_length}; expected at least 3, for [CLS] a [SEP]")
+    room = room_for_one(max_length)
     rng = np.random.default_rng([seed, epoch])
     borders = corpus.sentence_starts[corpus.document_starts].tolist()
     starts = [[a, *range(a + rng.integers(1, room + 1), b, room)] for a, b in pairwise(borders)]

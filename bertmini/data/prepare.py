@@ -88,7 +88,8 @@ def prepare(
             for part, corpus in blocks:
                 writers[part].add(corpus)
                 bar.update(len(corpus))
-        record = finish(directory, writers, plan)
+        vocabulary = [directory / name for name in tokenizer.VOCABULARY]
+        record = finish(directory, writers, plan, vocabulary)
         if final.exists():  # an empty one, perhaps where the user stands
             for path in sorted(directory.iterdir(), key=lambda path: path.name == RECORD):
                 os.replace(path, final / path.name)
@@ -129,8 +130,7 @@ def progress() -> tqdm:
 
 def begin(directory: Path, tokenizer: Any, source: Any, held_out: int) -> dict[str, Any]:
     """Make the directory, or see that an interrupted preparation there was to be the same."""
-    pieces_and_rules = (tokenizer.pieces, tokenizer.lowercase, tokenizer.strip_accents, tokenizer.split_cjk)
-    whole = json.dumps([source, held_out, BLOCK, SHARD, pieces_and_rules, versions()["bertmini"]])
+    whole = json.dumps([source, held_out, BLOCK, SHARD, tokenizer.rules, versions()["bertmini"]])
     plan = {"source": source, "held_out": held_out, "shard": SHARD}
     plan["plan"] = hashlib.sha256(whole.encode()).hexdigest()
     if any(directory.glob(f"*/{FILES}")) and read_json(directory / PLAN) != plan:
@@ -211,11 +211,11 @@ def tokenised(
 
 def start_worker(tokenizer: Path) -> None:
     """Load the tokenizer in a process that is to tokenise, and let it end when the main process does."""
-    from bertmini.tokenizer import WordPieceTokenizer
+    from bertmini.tokenizer import load_tokenizer
 
     global encoder
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are as many as were asked for
-    encoder = Encoder(WordPieceTokenizer.from_pretrained(tokenizer))
+    encoder = Encoder(load_tokenizer(tokenizer))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the main process ends the others
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=end_with_parent, daemon=True).start()
@@ -305,9 +305,11 @@ def size_of(batch: pa.RecordBatch) -> tuple[int, int, int]:
     return batch.num_rows, len(batch["sentence_lengths"].values), len(batch["input_ids"].values)
 
 
-def finish(directory: Path, writers: dict[str, Writer], plan: dict[str, Any]) -> dict[str, Any]:
+def finish(
+    directory: Path, writers: dict[str, Writer], plan: dict[str, Any], vocabulary: Sequence[Path]
+) -> dict[str, Any]:
     """Write what describes the files, for us and for the library datasets."""
-    digest, parts = hashlib.sha256((directory / "vocab.txt").read_bytes()), {}
+    digest, parts = hashlib.sha256(b"".join(file.read_bytes() for file in vocabulary)), {}
     for part, writer in writers.items():
         writer.close()
         if not writer.sizes:

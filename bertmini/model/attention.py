@@ -121,6 +121,12 @@ def left_to_right_mask(length: int, device: torch.device | None = None) -> Tenso
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()[None, None]
 
 
+def one_way_mask(direction: str, length: int, device: torch.device | None = None) -> Tensor:
+    """The mask of a model that reads in one direction, a name in `bertmini.config.DIRECTIONS`; as above."""
+    mask = left_to_right_mask(length, device)
+    return mask if direction == "left-to-right" else mask.transpose(-1, -2)
+
+
 def sequence_to_sequence_mask(token_type_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
     """The mask of a text that is written from another one (UniLM; Dong et al. 2019, arXiv 1905.03197, §2.3).
 
@@ -160,14 +166,15 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.num_heads = config.num_attention_heads
         self.dropout = config.attention_probs_dropout_prob
-        self.query = nn.Linear(config.hidden_size, config.hidden_size)
-        self.key = nn.Linear(config.hidden_size, config.hidden_size)
-        self.value = nn.Linear(config.hidden_size, config.hidden_size)
-        self.output = nn.Linear(config.hidden_size, config.hidden_size)
+        inner = config.num_attention_heads * config.head_size  # hidden_size, where no head was pruned
+        self.query = nn.Linear(config.hidden_size, inner)
+        self.key = nn.Linear(config.hidden_size, inner)
+        self.value = nn.Linear(config.hidden_size, inner)
+        self.output = nn.Linear(inner, config.hidden_size)
 
     def split_heads(self, x: Tensor) -> Tensor:
-        batch, length, hidden = x.shape
-        x = x.view(batch, length, self.num_heads, hidden // self.num_heads)
+        batch, length, inner = x.shape
+        x = x.view(batch, length, self.num_heads, inner // self.num_heads)
         return x.transpose(1, 2)  # [batch, heads, length, head_size]
 
     def forward(

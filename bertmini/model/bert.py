@@ -14,12 +14,13 @@ from bertmini.config import BertConfig
 from bertmini.errors import InputError
 from bertmini.hub import locate
 from bertmini.model import checkpoint
-from bertmini.model.attention import Mask, Packing, padding_mask
+from bertmini.model.attention import Mask, Packing, one_way_mask, padding_mask
 from bertmini.model.dropout import Dropout
 from bertmini.model.embeddings import Embeddings
 from bertmini.model.encoder import Encoder
 from bertmini.model.heads import IGNORED, MaskedLMHead, Pooler, masked_lm_loss
 from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
+from bertmini.model.quantized import quantize_layers
 
 
 @dataclass
@@ -92,6 +93,8 @@ class PretrainedModel(nn.Module):
         """
         directory = locate(directory)
         model = cls(BertConfig.load(directory / "config.json").replace(**config_overrides))
+        if model.config.quantization:
+            quantize_layers(model)
         model.fresh = checkpoint.load_weights(model, directory)
         return model.eval()
 
@@ -159,11 +162,13 @@ class Bert(PretrainedModel):
             position_ids = positions(input_ids, self.config, cu_seqlens)
         embedded = self.embeddings(input_ids, token_type_ids, position_ids)
         mask = attention_mask_for(attention_mask, cu_seqlens, longest)
+        if self.config.direction:
+            mask = one_way(mask, self.config.direction, longest, input_ids.device)
         hidden_states, attentions = self.encoder(embedded, mask, return_attentions, return_hidden_states)
         last = hidden_states[-1]
         pooled = None
         if self.pooler is not None:
-            pooled = self.pooler(last[:, 0] if cu_seqlens is None else last[0, cu_seqlens[:-1]])
+            pooled = self.pooler(summary(last, self.config, attention_mask, cu_seqlens))
         return BertOutput(last, pooled, hidden_states if return_hidden_states else None, attentions)
 
     def check_inputs(self, input_ids: Tensor, token_type_ids: Tensor | None, longest: int) -> None:
@@ -215,6 +220,33 @@ def attention_mask_for(
     return None if not attention_mask.is_cuda and attention_mask.all() else padding_mask(attention_mask)
 
 
+def one_way(mask: Mask | None, direction: str, length: int, device: torch.device) -> Tensor:
+    """What a mask lets a query see, without what comes later in the direction of reading."""
+    if isinstance(mask, Packing):
+        raise InputError(f"cu_seqlens: a {direction} model does not take packed sequences; pad them")
+    before = one_way_mask(direction, length, device)
+    # Padding looks at itself: a query that may look nowhere would have no weights.
+    itself = torch.eye(length, dtype=torch.bool, device=device)
+    return before if mask is None else mask & before | itself
+
+
+def summary(
+    last: Tensor, config: BertConfig, attention_mask: Tensor | None = None, cu_seqlens: Tensor | None = None
+) -> Tensor:
+    """The states that stand for whole texts, [sequences, hidden]: those of [CLS].
+
+    In a left-to-right model [CLS] has seen nothing, and only the last token has seen everything.
+    """
+    if cu_seqlens is not None:
+        return last[0, cu_seqlens[:-1]]
+    if config.direction != "left-to-right":
+        return last[:, 0]
+    if attention_mask is None:
+        return last[:, -1]
+    is_real = attention_mask.any(dim=1) if attention_mask.dim() == 3 else attention_mask
+    return last[torch.arange(len(last), device=last.device), is_real.sum(dim=1) - 1]
+
+
 def select_targets(hidden_states: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """What there is to predict: the hidden states [targets, hidden] and their labels [targets]."""
     chosen = (labels != IGNORED).flatten().nonzero().squeeze(-1)
@@ -222,7 +254,10 @@ def select_targets(hidden_states: Tensor, labels: Tensor) -> tuple[Tensor, Tenso
 
 
 class BertForMaskedLM(PretrainedModel):
-    """BERT with the masked-language-model head."""
+    """BERT with the masked-language-model head.
+
+    In a model that reads one way, the same head says what comes next.
+    """
 
     def __init__(self, config: BertConfig, add_pooler: bool = False) -> None:
         super().__init__(config)
@@ -230,8 +265,14 @@ class BertForMaskedLM(PretrainedModel):
         self.mlm_head = MaskedLMHead(config)
         self.initialize()
 
+    @property
+    def objective(self) -> str:
+        """The name of the loss."""
+        one_way = {"left-to-right": "ltr", "right-to-left": "rtl"}
+        return one_way.get(self.config.direction or "", "mlm")
+
     def forward(self, input_ids: Tensor, labels: Tensor | None = None, **inputs: Any) -> BertOutput:
-        """Predict the masked pieces.
+        """Predict the masked pieces, or those that come next.
 
         Args:
             input_ids: [batch, length].
@@ -243,16 +284,20 @@ class BertForMaskedLM(PretrainedModel):
         words = self.bert.embeddings.word.weight
         if labels is not None and self.training:
             hidden_states, targets = select_targets(output.last_hidden_state, labels)
-            output.losses["mlm"] = masked_lm_loss(self.mlm_head(hidden_states, words), targets)
+            output.losses[self.objective] = masked_lm_loss(self.mlm_head(hidden_states, words), targets)
             return output
         output.prediction_logits = self.mlm_head(output.last_hidden_state, words)
         if labels is not None:
-            output.losses["mlm"] = masked_lm_loss(output.prediction_logits.flatten(0, 1), labels.flatten())
+            logits = output.prediction_logits.flatten(0, 1)
+            output.losses[self.objective] = masked_lm_loss(logits, labels.flatten())
         return output
 
 
 class BertForPreTraining(BertForMaskedLM):
-    """BERT with both pretraining heads: masked language model and next-sentence prediction (§3.1)."""
+    """BERT with both pretraining heads: masked language model and next-sentence prediction (§3.1).
+
+    ALBERT asks the second head for the order of two passages instead (Lan et al. 2019, §3.1).
+    """
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config, add_pooler=True)
@@ -268,6 +313,7 @@ class BertForPreTraining(BertForMaskedLM):
         input_ids: Tensor,
         labels: Tensor | None = None,
         next_sentence_label: Tensor | None = None,
+        sentence_order_label: Tensor | None = None,
         **inputs: Any,
     ) -> BertOutput:
         """Predict the masked pieces, and whether the second segment follows the first.
@@ -276,13 +322,15 @@ class BertForPreTraining(BertForMaskedLM):
             input_ids: [batch, length].
             labels: as for `BertForMaskedLM.forward`.
             next_sentence_label: [batch], 0 where it follows (IsNext), 1 where it does not (NotNext).
+            sentence_order_label: [batch], 0 where it follows, 1 where it comes before the first.
             inputs: as for `Bert.forward`.
         """
         output = super().forward(input_ids, labels, **inputs)
         assert output.pooler_output is not None
         output.seq_relationship_logits = self.nsp_head(output.pooler_output)
-        if next_sentence_label is not None:
-            output.losses["nsp"] = mean_cross_entropy(output.seq_relationship_logits, next_sentence_label)
+        for name, label in (("nsp", next_sentence_label), ("sop", sentence_order_label)):
+            if label is not None:
+                output.losses[name] = mean_cross_entropy(output.seq_relationship_logits, label)
         return output
 
 

@@ -230,11 +230,15 @@ def refuse_untied(stored: dict[str, Tensor], decoder_name: str, directory: Path)
         raise InputError(f"{directory}: its decoder is not its word embedding, and BERT's are one matrix")
 
 
+def kept_type(tensor: Tensor, dtype: torch.dtype | None) -> torch.dtype:
+    return dtype if dtype and tensor.is_floating_point() else tensor.dtype  # 8-bit numbers stay so
+
+
 def save(model: PretrainedModel, directory: Path, dtype: torch.dtype | None = None) -> None:
     """Write `config.json` and `model.safetensors`."""
     names = names_of(model)
     weights = {
-        names[name]: tensor.detach().to("cpu", dtype or tensor.dtype).contiguous()
+        names[name]: tensor.detach().to("cpu", kept_type(tensor, dtype)).contiguous()
         for name, tensor in model.state_dict().items()
     }
     architecture = model.ARCHITECTURE or type(model).__name__

@@ -76,7 +76,7 @@ class Encoder(nn.Module):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
-        different = [Layer(config) for _ in range(config.num_hidden_groups or config.num_hidden_layers)]
+        different = [Layer(config.of_layer(i)) for i in range(config.num_different_layers)]
         self.layers = nn.ModuleList(different[config.group_of(i)] for i in range(config.num_hidden_layers))
 
     def forward(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bertmini.config import BertConfig
+from bertmini.errors import InputError
 from bertmini.model.attention import attend, padding_mask, sequence_to_sequence_mask
 from bertmini.model.bert import Bert, BertOutput, PretrainedModel, select_targets
 from bertmini.model.heads import MaskedLMHead, masked_lm_loss
@@ -26,6 +27,11 @@ class BertForSequenceToSequence(PretrainedModel):
     MODEL_TYPE = "bertmini"  # transformers' BERT has no such mask
 
     def __init__(self, config: BertConfig) -> None:
+        if config.direction:
+            raise InputError(
+                f"direction is {config.direction!r}: a model that translates reads its source both ways; "
+                "begin with another model"
+            )
         super().__init__(config)
         self.bert = Bert(config, add_pooler=False)
         self.mlm_head = MaskedLMHead(config)

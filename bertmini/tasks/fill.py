@@ -42,6 +42,11 @@ def predict(
         InputError: a text without a mask, or longer than those of training.
     """
 
+    if model.config.direction:
+        raise InputError(
+            f"the model reads {model.config.direction} and knows no masks; fill them with one trained on mlm"
+        )
+
     def rows(examples: Sequence[Example]) -> Rows:
         # A cut text may have lost its mask, so that this task never cuts.
         rows = Rows.of(examples, tokenizer, None)
@@ -61,7 +66,8 @@ def proposals(
     Args:
         model: in evaluation mode.
         tokenizer: the model's.
-        texts: with masks; what is longer than the model's rows is cut, and masks there get no word.
+        texts: with [MASK] in their gaps, whatever the model's own mask is called; what is longer than the
+            model's rows is cut, and masks there get no word.
         top: pieces a mask, of which those count that are words.
 
     Returns:
@@ -73,8 +79,17 @@ def proposals(
         return Rows.of(examples, tokenizer, longest)
 
     answer = partial(fill_masks, model, tokenizer, top)
-    for _, masks in in_order(map(Example, texts), rows, answer, model):
-        yield [{each["token"]: each["score"] for each in mask if each["token"].isalpha()} for mask in masks]
+    examples = (Example(text.replace("[MASK]", tokenizer.mask_token)) for text in texts)
+    before = " " if tokenizer.keeps_spaces else ""  # a word, where pieces tell of the space before it
+    for _, masks in in_order(examples, rows, answer, model):
+        yield [
+            {
+                each["token"].removeprefix(before): each["score"]
+                for each in mask
+                if each["token"].startswith(before) and each["token"].removeprefix(before).isalpha()
+            }
+            for mask in masks
+        ]
 
 
 def fill_masks(
@@ -86,7 +101,7 @@ def fill_masks(
     # The head works where a word is missing: everywhere its logits would fill the memory.
     logits = model.mlm_head(states[is_mask], model.bert.embeddings.word.weight)
     for of_row in logits.split(is_mask.sum(1).tolist()):
-        yield candidates(of_row, tokenizer, min(top, model.config.vocab_size))
+        yield candidates(of_row, tokenizer, top)
 
 
 def refuse_unfit(examples: Sequence[Example], rows: Rows, tokenizer: Any, longest: int) -> None:
@@ -103,12 +118,13 @@ def refuse_unfit(examples: Sequence[Example], rows: Rows, tokenizer: Any, longes
 
 
 def candidates(logits: Tensor, tokenizer: Any, top: int) -> list[list[dict[str, Any]]]:
-    """For each mask, logits [masks, vocabulary], the likeliest pieces."""
-    scores, ids = logits.float().softmax(-1).topk(top)  # [masks, top]
+    """For each mask, logits [masks, vocabulary], the likeliest pieces, with the space that begins them."""
+    known = logits.float().softmax(-1)[:, : len(tokenizer)]  # a model may have rows to spare
+    scores, ids = known.topk(min(top, len(tokenizer)))  # [masks, top]
     return [
         [
-            {"token": token, "score": round(score, 6)}
-            for token, score in zip(tokenizer.convert_ids_to_tokens(row), of_row, strict=True)
+            {"token": tokenizer.piece_text(i), "score": round(score, 6)}
+            for i, score in zip(row, of_row, strict=True)
         ]
         for row, of_row in zip(ids.tolist(), scores.tolist(), strict=True)
     ]

@@ -94,6 +94,7 @@ def load_for_task(
     torch.manual_seed(seed)
     directory = locate(directory)
     before = BertConfig.load(directory / "config.json")
+    before.refuse_quantized()
     fields = task.head(examples) | settings
     if "extra" in fields:
         fields["extra"] = before.extra | fields["extra"]
@@ -168,6 +169,7 @@ def finetune(
     max_length: int = 128,
     run: Run | None = None,
     loss: Callable | None = None,
+    before_update: Callable | None = None,
     progress: bool = True,
 ) -> tuple[History, dict[str, Any]]:
     """Train a model on a task's train part, and measure it on its other parts.
@@ -182,6 +184,7 @@ def finetune(
         run: where to log and keep checkpoints; its options count.
         loss: what to minimise in place of the task's own loss, as in `bertmini.training.train`. One that
             needs tensors of its own has `batch(step)`, which gives them, and `end(model)`, called at the end.
+        before_update: as in `bertmini.training.train`.
         progress: whether to show a bar.
 
     Returns:
@@ -202,6 +205,7 @@ def finetune(
         evaluate=evaluate_dev if "dev" in data else None,
         run=run,
         loss=loss or getattr(task, "loss", None),
+        before_update=before_update,
         progress=progress,
     )
     if end := getattr(loss, "end", None):

@@ -15,7 +15,7 @@ from torch import nn
 
 from bertmini.config import BertConfig
 from bertmini.data import hub
-from bertmini.data.batches import Batch, PretrainingData, pad_inputs
+from bertmini.data.batches import OBJECTIVES, Batch, PretrainingData, pad_inputs
 from bertmini.data.corpus import Corpus
 from bertmini.data.masking import MASKING, Entities, Units
 from bertmini.data.prepare import Prepared, is_prepared
@@ -31,7 +31,7 @@ from bertmini.data.text import (
 )
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import load_tokenizer
 from bertmini.training import History, Options, Run, evaluate_pretraining, settle, train
 from bertmini.training.loop import to_device
 from bertmini.training.options import MEASURED
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 SHORT_ROW = 32  # tokens of a row while rows are short
 HELD_OUT_BATCHES = 50  # measured at each evaluation: the same ones, or numbers could not be compared
 Documents = Sequence[Document] | Prepared
-MODELS: dict[str, type[BertForMaskedLM]] = {"mlm+nsp": BertForPreTraining, "mlm": BertForMaskedLM}
+# What a family was published with.
+FAMILY_OBJECTIVES = {"bert": "mlm+nsp", "roberta": "mlm", "albert": "mlm+sop", "distilbert": "mlm"}
 
 
 def read_corpus(
@@ -182,19 +183,37 @@ def hub_texts(name: str, seed: int | None = None) -> Iterator[str]:
             yield text
 
 
-def new_model(preset: str, objective: str, tokenizer: Any, seed: int, dropout: float) -> BertForMaskedLM:
-    """A model with random weights for a tokenizer's vocabulary."""
+def model_class(objective: str) -> type[BertForMaskedLM]:
+    """The model with the heads that an objective needs."""
+    if objective not in OBJECTIVES:
+        raise InputError(f"objective is {objective!r}; expected one of {', '.join(OBJECTIVES)}")
+    return BertForPreTraining if OBJECTIVES[objective].pair_label else BertForMaskedLM
+
+
+def new_model(
+    preset: str, objective: str, tokenizer: Any, seed: int, dropout: float, family: str = "bert"
+) -> BertForMaskedLM:
+    """A model with random weights for a tokenizer's vocabulary.
+
+    Args:
+        preset: its size, a name in `bertmini.config.PRESETS`.
+        objective: a name in `bertmini.data.batches.OBJECTIVES`.
+        dropout: of hidden states and of attention.
+        family: a name in `bertmini.config.FAMILIES`.
+    """
     torch.manual_seed(seed)
     config = BertConfig.preset(
         preset,
+        family,
         vocab_size=len(tokenizer),
         pad_token_id=tokenizer.pad_token_id,
-        max_position_embeddings=max(512, tokenizer.model_max_length),
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
-        extra={"trained_positions": tokenizer.model_max_length},
+        direction=OBJECTIVES[objective].direction,
+        extra={"trained_positions": tokenizer.model_max_length, "objective": objective},
     )
-    return MODELS[objective](config)
+    rows = max(512, tokenizer.model_max_length) + config.first_position
+    return model_class(objective)(config.replace(max_position_embeddings=rows))
 
 
 def load_model(
@@ -208,8 +227,13 @@ def load_model(
         InputError: the tokenizer has more pieces, or longer rows, than the model can take.
     """
     torch.manual_seed(seed)
-    rates = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-    model = MODELS[objective].from_pretrained(directory, **rates)
+    changes = {
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+        "direction": OBJECTIVES[objective].direction,
+    }
+    model = model_class(objective).from_pretrained(directory, **changes)
+    model.config.refuse_quantized()
     config, length = model.config, tokenizer.model_max_length
     if config.max_length < length:
         raise InputError(
@@ -224,7 +248,7 @@ def load_model(
     # Only a model that was pretrained here says how many; of others all are taken to be trained.
     trained = config.extra.get("trained_positions", config.max_length)
     extend_positions(model, trained, length)
-    model.config.extra["trained_positions"] = max(trained, length)
+    model.config.extra.update({"trained_positions": max(trained, length), "objective": objective})
     return model
 
 
@@ -254,8 +278,16 @@ def short_first(data: PretrainingData, batches: int) -> Callable[[int], Batch]:
 
 
 def objective_of(model: BertForMaskedLM) -> str:
-    """What a model with its heads is trained for."""
-    return "mlm+nsp" if isinstance(model, BertForPreTraining) else "mlm"
+    """What a model with its heads is trained for.
+
+    Only one that was pretrained here says so; another with both heads is asked what its family was published
+    with.
+    """
+    if isinstance(model, BertForPreTraining):
+        published = FAMILY_OBJECTIVES[model.config.model_type]
+        asked = model.config.extra.get("objective", published if "+" in published else "mlm+nsp")
+        return asked if asked in OBJECTIVES and OBJECTIVES[asked].pair_label else "mlm+nsp"
+    return model.objective
 
 
 def training_data(
@@ -265,15 +297,19 @@ def training_data(
     max_length: int,
     objective: str,
     seed: int,
-    units: Units | None = None,
+    **masking: Any,
 ) -> PretrainingData:
-    """Batches of documents, tokenised at once, or of a prepared corpus: this process's rows of them."""
+    """Batches of documents, tokenised at once, or of a prepared corpus: this process's rows of them.
+
+    Args:
+        masking: `units`, `rate`, `static_masks` and `inputs` of `PretrainingData`.
+    """
     corpus = tokenised(documents, tokenizer)
     if isinstance(corpus, Prepared):
         # Examples are shuffled, and sorted by length, within a block: it has to have many batches.
         corpus = Prepared(corpus.directory, corpus.part, at_least=128 * batch_size * max_length)
     part = processes().part
-    return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective, part=part, units=units)
+    return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective, part=part, **masking)
 
 
 def masking_units(masking: str, tokenizer: Any, names: str | None = None) -> Units | None:
@@ -314,8 +350,7 @@ def tokenised(documents: Documents, tokenizer: Any) -> Corpus | Prepared:
     """Documents as tokens; a prepared corpus is checked to have the same pieces."""
     if not isinstance(documents, Prepared):
         return Corpus.from_documents(documents, tokenizer)
-    own = WordPieceTokenizer.from_pretrained(documents.directory)
-    if (own.pieces, own.lowercase) != (tokenizer.pieces, tokenizer.lowercase):
+    if load_tokenizer(documents.directory).rules != tokenizer.rules:
         raise InputError(
             f"{documents.directory} was prepared with another vocabulary than the model's; prepare it with "
             "the model's tokenizer"
@@ -378,17 +413,19 @@ def held_out_metrics(
         tokenizer: the model's.
         batch_size: examples in a batch.
         max_length: tokens of an example.
-        objective: "mlm+nsp" or "mlm".
+        objective: a name in `bertmini.data.batches.OBJECTIVES`.
         gazette: whether they are the Gazette's, so that the limit is known too.
     """
     corpus = tokenised(documents, tokenizer)
     corpus = corpus[0] if isinstance(corpus, Prepared) else corpus
-    if corpus.num_documents < 2:
+    if corpus.num_documents < 2 and objective == "mlm+nsp":
         objective = "mlm"
     data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed=0, objective=objective)
     batches = [data.batch(step) for step in range(min(len(data), HELD_OUT_BATCHES))]
     words = None
-    if gazette and not isinstance(documents, Prepared):
+    # Masks are what both know; and a piece that tells of the space before it is none of the Gazette's words.
+    has_limit = gazette and not tokenizer.keeps_spaces and not OBJECTIVES[objective].direction
+    if has_limit and not isinstance(documents, Prepared):
         words = MaskedWords.draw(documents, tokenizer, max_length, objective)
 
     def measure(model: BertForMaskedLM) -> dict[str, float]:
@@ -436,7 +473,7 @@ class MaskedWords:
             documents: of the Gazette.
             tokenizer: the model's.
             max_length: the window, in tokens.
-            objective: "mlm+nsp" shows a document in two halves, as in training; "mlm" in one.
+            objective: one about pairs shows a document in two halves, as in training; "mlm" in one.
             number: how many words.
             gazette: the one that wrote the documents; None: the package's own.
         """
@@ -447,7 +484,7 @@ class MaskedWords:
         row_of = {word: row for row, word in enumerate(words)}
         candidates: list[tuple[int, int, int]] = []
         spelled: dict[int, list[list[list[int]]]] = {}
-        room = max_length - (3 if objective == "mlm+nsp" else 2)
+        room = max_length - (3 if OBJECTIVES[objective].pair_label else 2)
         for number_of_document, document in enumerate(documents):
             pieces = [tokenizer.encode_ids(list(words_of(sentence))) for sentence in document]
             if sum(len(word) for sentence in pieces for word in sentence) <= room:
@@ -500,7 +537,7 @@ def masked_document(
     pieces: list[list[list[int]]], sentence: int, word: int, tokenizer: Any, objective: str
 ) -> tuple[list[int], list[int], int]:
     """Ids, segments and the mask's position of a document [sentences][words][pieces] with one word masked."""
-    middle = len(pieces) // 2 if objective == "mlm+nsp" else len(pieces)
+    middle = len(pieces) // 2 if OBJECTIVES[objective].pair_label else len(pieces)
     input_ids, position = [tokenizer.cls_token_id], 0
     for s, spelled in enumerate(pieces):
         if s == middle and s > 0:

@@ -25,7 +25,7 @@ from bertmini.model.attention import sequence_to_sequence_mask
 from bertmini.model.heads import IGNORED
 from bertmini.model.seq2seq import BertForSequenceToSequence, change_vocabulary
 from bertmini.tasks.decoding import Decoding, beam_search
-from bertmini.tokenizer import WordPieceTokenizer
+from bertmini.tokenizer import Tokenizer, WordPieceTokenizer
 from bertmini.tokenizer.normalize import decompose
 from bertmini.training.loop import to_device
 
@@ -59,6 +59,10 @@ class ParallelData(ByLength):
     ) -> None:
         if not examples:
             raise InputError("there is no example in the data; expected one or more")
+        if not tokenizer.has_segments:
+            raise InputError(
+                "this tokenizer has no segments, by which writing tells source from target: take a BERT"
+            )
         targets = [example.target for example in examples if example.target is not None]
         if len(targets) < len(examples):
             raise InputError(f"{len(examples) - len(targets)} of {len(examples)} examples have no target")
@@ -206,7 +210,8 @@ def predict(
         limits = [min(2 * length + 10, longest) for length in mask.sum(dim=1).tolist()]
         for text in beam_search(model, ids, mask, limits, end, forbidden, how):
             decoded = tokenizer.decode(text.ids, skip_special_tokens=True)
-            yield {"text": spaced(decoded), "score": round(math.exp(text.log_prob / len(text.ids)), 6)}
+            written = decoded if tokenizer.keeps_spaces else spaced(decoded)
+            yield {"text": written, "score": round(math.exp(text.log_prob / len(text.ids)), 6)}
 
     for _, of_row in in_order(map(as_source, inputs), rows, answer, model, batch_tokens, precision):
         yield of_row
@@ -236,7 +241,7 @@ def with_decoding(config: BertConfig, how: Decoding) -> BertConfig:
 
 def learn_vocabulary(
     model: BertForSequenceToSequence,
-    tokenizer: WordPieceTokenizer,
+    tokenizer: Tokenizer,
     examples: Sequence[Parallel],
     vocab_size: int,
     cased: bool = False,
@@ -251,8 +256,10 @@ def learn_vocabulary(
         cased: keep capitals and accents.
 
     Raises:
-        InputError: the examples do not support so many pieces.
+        InputError: the examples do not support so many pieces, or the model's own are not BERT's.
     """
+    if not isinstance(tokenizer, WordPieceTokenizer):
+        raise InputError("a new vocabulary is of word pieces, and the model's is not; leave --vocab-size out")
     texts = (text for example in examples for text in (example.source, example.target) if text is not None)
     new = WordPieceTokenizer.train(
         texts, vocab_size, lowercase=not cased, model_max_length=tokenizer.model_max_length

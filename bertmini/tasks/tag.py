@@ -73,7 +73,8 @@ class WordRows(Rows):
         words = list(dict.fromkeys(chain.from_iterable(texts)))
         # A word of nothing that the tokenizer keeps, an invisible character say, is still to be tagged.
         unknown = [tokenizer.unk_token_id]
-        pieces = {word: ids or unknown for word, ids in zip(words, tokenizer.encode_ids(words), strict=True)}
+        encoded = tokenizer.encode_words(words)
+        pieces = {word: ids or unknown for word, ids in zip(words, encoded, strict=True)}
         rows: list[np.ndarray] = []
         starts: list[np.ndarray] = []
         owners: list[int] = []

@@ -24,17 +24,21 @@ Piece = tuple[np.ndarray, np.ndarray]  # ids [tokens]; where each stands in the 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Window:
-    """A stretch of a passage with its question: [CLS] question [SEP] stretch [SEP]."""
+    """A stretch of a passage with its question: [CLS] question [SEP] stretch [SEP].
+
+    RoBERTa's have two separators between question and stretch.
+    """
 
     question: np.ndarray  # int64 [tokens]
     ids: np.ndarray  # int64 [tokens], of the stretch
     offsets: np.ndarray  # int64 [tokens, 2], their characters in the passage
     own: tuple[int, int]  # from where to where no other window shows more around a token
+    separators: int = 1  # between question and stretch
 
     @property
     def first(self) -> int:
         """The place of the stretch in the row."""
-        return len(self.question) + 2
+        return 1 + len(self.question) + self.separators
 
     def __len__(self) -> int:
         return self.first + len(self.ids) + 1
@@ -67,25 +71,33 @@ def windows(questions: Sequence[Question], tokenizer: Any, length: int) -> Itera
     for number, (question, ids) in enumerate(zip(questions, asked, strict=True)):
         is_short = len(question.context) <= PIECE
         pieces = encoded(question.context) if is_short else encode(question.context, tokenizer)
-        for window in slide(np.array(ids[: length // 3], dtype=np.int64), pieces, length):
+        for window in slide(
+            np.array(ids[: length // 3], dtype=np.int64), pieces, length, tokenizer.separators
+        ):
             if not len(window.ids):
                 raise InputError(f"the passage {question.context[:60]!r} holds nothing that can be read")
             yield number, window
 
 
 def encode(context: str, tokenizer: Any) -> Iterator[Piece]:
-    """The tokens of a passage, piece by piece; a piece ends at white space, where there is some."""
+    """The tokens of a passage, piece by piece; a piece ends at white space, where there is some.
+
+    White space goes with what stands before it, or with the next word where that word's pieces tell of it.
+    """
     start = 0
     while start < len(context):
         end = start + PIECE
         if end < len(context):
-            end = max(context.rfind(space, start, end) for space in " \n") + 1 or end
+            space = max(context.rfind(each, start + 1, end) for each in " \n")
+            end = end if space < 0 else space if tokenizer.keeps_spaces else space + 1
         row = tokenizer.encode_places([context[start:end]])[0]
         yield np.array(row.ids, dtype=np.int64), np.array(row.offsets, dtype=np.int64).reshape(-1, 2) + start
         start = end
 
 
-def slide(question: np.ndarray, pieces: Iterable[Piece], length: int) -> Iterator[Window]:
+def slide(
+    question: np.ndarray, pieces: Iterable[Piece], length: int, separators: int = 1
+) -> Iterator[Window]:
     """Move a window over the tokens of a passage.
 
     A token stands in several windows, and is judged in the one that shows most around it, counted on its
@@ -96,18 +108,19 @@ def slide(question: np.ndarray, pieces: Iterable[Piece], length: int) -> Iterato
         question: its ids.
         pieces: of the passage.
         length: tokens of a window.
+        separators: between question and stretch.
 
     Source: google-research/bert, run_squad.py.
     """
-    room, stride, first = length - len(question) - 3, stride_of(length), 0
+    room, stride, first = length - len(question) - 2 - separators, stride_of(length), 0
     middle = (room + stride + 1) // 2  # of what a window and the next one show
     ids, offsets = np.empty(0, np.int64), np.empty((0, 2), np.int64)
     for piece_ids, piece_offsets in pieces:
         ids, offsets = np.concatenate([ids, piece_ids]), np.concatenate([offsets, piece_offsets])
         while len(ids) > room:
-            yield Window(question, ids[:room], offsets[:room], (first, middle))
+            yield Window(question, ids[:room], offsets[:room], (first, middle), separators)
             ids, offsets, first = ids[stride:], offsets[stride:], middle - stride
-    yield Window(question, ids, offsets, (first, len(ids)))
+    yield Window(question, ids, offsets, (first, len(ids)), separators)
 
 
 class WindowRows(Rows):
@@ -115,7 +128,9 @@ class WindowRows(Rows):
 
     def __init__(self, windows: Sequence[Window], tokenizer: Any) -> None:
         cls, sep = [tokenizer.cls_token_id], [tokenizer.sep_token_id]
-        parts = [part for each in windows for part in (cls, each.question, sep, each.ids, sep)]
+        parts = [
+            part for each in windows for part in (cls, each.question, sep * each.separators, each.ids, sep)
+        ]
         self.firsts = np.array([each.first for each in windows])
         self.own = np.array([each.own for each in windows]) + self.firsts[:, None]  # [rows, 2], in the row
         lengths = np.array([len(each) for each in windows])

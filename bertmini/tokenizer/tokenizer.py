@@ -1,4 +1,4 @@
-"""The tokenizer: texts become the arrays that a model takes, and ids become text again."""
+"""BERT's tokenizer, of word pieces."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
-import torch
+from typing import Any
 
 from bertmini.errors import InputError
 from bertmini.files import read_json, read_text, write
 from bertmini.hub import locate
+from bertmini.tokenizer.base import Backend, Tokenizer, check_texts, in_order_of_ids, read_settings
 from bertmini.tokenizer.normalize import Normalizer
 from bertmini.tokenizer.train import train_wordpiece
-from bertmini.tokenizer.wordpiece import CHUNK, Encoded, WordPieceEncoder
+from bertmini.tokenizer.wordpiece import CHUNK, WordPieceEncoder
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Decoded text has no space before these, as in the tokenizers library.
@@ -27,10 +25,9 @@ RULES = (
     ("strip_accents", "strip_accents", None),
     ("split_cjk", "tokenize_chinese_chars", True),
 )
-Backend = Literal["fast", "python"]
 
 
-class WordPieceTokenizer:
+class WordPieceTokenizer(Tokenizer):
     """BERT's tokenizer, in Python to be read or on the tokenizers library to be fast, with the same ids.
 
     A special token that a text spells out, as in "the [MASK] is open", becomes its own id.
@@ -45,7 +42,8 @@ class WordPieceTokenizer:
         InputError: the vocabulary repeats a piece or lacks a special token.
     """
 
-    pad_token, unk_token, cls_token, sep_token, mask_token = SPECIAL_TOKENS
+    SPECIAL_TOKENS = SPECIAL_TOKENS
+    VOCABULARY = ("vocab.txt",)
 
     def __init__(
         self,
@@ -57,24 +55,18 @@ class WordPieceTokenizer:
         model_max_length: int = 512,
         backend: Backend = "fast",
     ):
-        self.pieces = list(vocab)
-        check_vocab(self.pieces)
-        self.vocab = {piece: i for i, piece in enumerate(self.pieces)}
-        self.vocab_size = len(self.pieces)
-        self.all_special_tokens, self.all_special_ids = (
-            list(SPECIAL_TOKENS),
-            [*map(self.vocab.get, SPECIAL_TOKENS)],
-        )
-        self.pad_token_id, self.unk_token_id, self.cls_token_id, self.sep_token_id, self.mask_token_id = (
-            self.vocab[token] for token in SPECIAL_TOKENS
-        )
-        self.normalizer = Normalizer(lowercase, strip_accents, split_cjk)
+        vocab = list(vocab)
+        check_vocab(vocab)
+        super().__init__(vocab, Normalizer(lowercase, strip_accents, split_cjk), model_max_length, backend)
         self.lowercase, self.strip_accents, self.split_cjk = lowercase, strip_accents, split_cjk
-        self.model_max_length, self.backend = model_max_length, backend
         if backend == "fast":
             self.rust = self.to_rust()
         else:
             self.python = WordPieceEncoder(self.vocab, self.normalizer, SPECIAL_TOKENS)
+
+    @property
+    def rules(self) -> list[Any]:
+        return [self.pieces, self.lowercase, self.strip_accents, self.split_cjk]
 
     def to_rust(self) -> Any:
         """The same tokenizer as a `tokenizers.Tokenizer`."""
@@ -141,7 +133,7 @@ class WordPieceTokenizer:
             pieces = read_pieces(rust_file)
         else:
             raise InputError(f"{directory}: no vocab.txt and no tokenizer.json; give a tokenizer's directory")
-        return cls(pieces, **read_settings(directory / "tokenizer_config.json"), backend=backend)
+        return cls(pieces, **read_settings(directory / "tokenizer_config.json", RULES), backend=backend)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write vocab.txt, tokenizer_config.json and tokenizer.json, which transformers reads as well."""
@@ -158,115 +150,6 @@ class WordPieceTokenizer:
         ):
             write(Path(directory) / name, text.encode())
 
-    def encode_ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text without [CLS] and [SEP]: the fast way through a corpus."""
-        check_texts(texts)
-        if self.backend == "python":
-            return [self.python.ids(text) for text in texts]
-        return [row.ids for row in self.rust.encode_batch_fast(texts, add_special_tokens=False)]
-
-    def encode_places(self, texts: Sequence[str]) -> list[Encoded]:
-        """The ids, offsets and words of each text without [CLS] and [SEP]."""
-        check_texts(texts)
-        if self.backend == "python":
-            return [self.python.encode(text) for text in texts]
-        rows = self.rust.encode_batch(texts, add_special_tokens=False)
-        return [Encoded(row.ids, row.offsets, row.word_ids) for row in rows]
-
-    def tokenize(self, text: str) -> list[str]:
-        """The pieces of one text."""
-        return self.convert_ids_to_tokens(self.encode_ids([text])[0])
-
-    def __call__(
-        self,
-        texts: str | Sequence[str],
-        pairs: str | Sequence[str] | None = None,
-        *,
-        padding: bool | Literal["longest", "max_length"] = False,
-        truncation: bool = False,
-        max_length: int | None = None,
-        return_tensors: Literal["np", "pt"] | None = None,
-        return_offsets: bool = False,
-        return_word_ids: bool = False,
-        return_special_tokens_mask: bool = False,
-    ) -> dict[str, Any]:
-        """Encode texts as `[CLS] text [SEP]`, or with their pairs as `[CLS] text [SEP] pair [SEP]`.
-
-        Args:
-            texts: one text or many.
-            pairs: as many second texts.
-            padding: fill rows up to the longest (True) or to `max_length`.
-            truncation: cut rows to `max_length`, of a pair the longer text first.
-            max_length: in tokens, special tokens included; None is `model_max_length`.
-            return_tensors: "np", "pt", or None for lists.
-            return_offsets: add `offset_mapping`, the (start, end) of each piece in its text.
-            return_word_ids: add `word_ids`, the number of each piece's word in its text, always as lists.
-            return_special_tokens_mask: add `special_tokens_mask`, 1 at tokens that were added.
-
-        Returns:
-            `input_ids`, `token_type_ids`, `attention_mask`, each [batch, length] or [length].
-
-        Raises:
-            InputError: a text that is no string, a text without its pair, rows that do not fit one tensor.
-        """
-        a_texts = [texts] if isinstance(texts, str) else list(texts)
-        b_texts = [pairs] if isinstance(pairs, str) else None if pairs is None else list(pairs)
-        if b_texts is not None and len(a_texts) != len(b_texts):
-            raise InputError(f"{len(a_texts)} texts with {len(b_texts)} pairs; give each text one pair")
-        limit = self.model_max_length if max_length is None else max_length
-        encode = self.encode_places if return_offsets or return_word_ids else self.encode_only
-        encoded = encode(a_texts)
-        rows = [
-            (a, b)
-            for a, b in zip(encoded, encode(b_texts) if b_texts else [None] * len(encoded), strict=True)
-        ]
-        if truncation:
-            rows = [truncate(a, b, limit) for a, b in rows]
-
-        cls, sep = self.cls_token_id, self.sep_token_id
-        sizes = [(len(a.ids) + 2, len(b.ids) + 1 if b else 0) for a, b in rows]
-        batch: dict[str, Any] = {
-            "input_ids": [frame(cls, a.ids, sep, b and b.ids) for a, b in rows],
-            "token_type_ids": [[0] * n + [1] * m for n, m in sizes],
-            "attention_mask": [[1] * (n + m) for n, m in sizes],
-        }
-        if return_offsets:
-            batch["offset_mapping"] = [frame((0, 0), a.offsets, (0, 0), b and b.offsets) for a, b in rows]
-        if return_word_ids:
-            batch["word_ids"] = [frame(None, a.words, None, b and b.words) for a, b in rows]
-        if return_special_tokens_mask:
-            batch["special_tokens_mask"] = [
-                frame(1, [0] * len(a.ids), 1, b and [0] * len(b.ids)) for a, b in rows
-            ]
-
-        if padding:
-            width = limit if padding == "max_length" else max(map(sum, sizes), default=0)
-            fillers = {
-                "input_ids": self.pad_token_id,
-                "special_tokens_mask": 1,
-                "offset_mapping": (0, 0),
-                "word_ids": None,
-            }
-            for name, column in batch.items():
-                filler = [fillers.get(name, 0)]
-                batch[name] = [row + filler * (width - len(row)) for row in column]
-        if return_tensors:
-            lengths = sorted({len(row) for row in batch["input_ids"]})
-            if len(lengths) > 1:
-                raise InputError(
-                    f"rows of {lengths[0]} to {lengths[-1]} tokens do not fit one tensor; "
-                    "pass padding=True, and truncation=True with a max_length"
-                )
-            for name in batch.keys() - {"word_ids"}:
-                array = np.array(batch[name], dtype=np.int64)
-                batch[name] = torch.from_numpy(array) if return_tensors == "pt" else array
-        elif isinstance(texts, str):
-            batch = {name: column[0] for name, column in batch.items()}
-        return batch
-
-    def encode_only(self, texts: Sequence[str]) -> list[Encoded]:
-        return [Encoded(ids, [], []) for ids in self.encode_ids(texts)]
-
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of a row of ids: pieces joined to words, no space before a full stop or a comma."""
         skipped = self.all_special_ids if skip_special_tokens else []
@@ -278,48 +161,8 @@ class WordPieceTokenizer:
                 text += token if not number or token.startswith(CLOSED_UP) else " " + token
         return text
 
-    def batch_decode(self, rows: Iterable[Iterable[int]], skip_special_tokens: bool = False) -> list[str]:
-        return [self.decode(row, skip_special_tokens) for row in rows]
-
-    def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
-        return [self.pieces[i] for i in ids]
-
-    def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
-        return [self.vocab.get(token, self.unk_token_id) for token in tokens]
-
-    def __len__(self) -> int:
-        return self.vocab_size
-
-
-def frame(cls: Any, a: list[Any], sep: Any, b: list[Any] | None) -> list[Any]:
-    """A row with what stands at its special tokens."""
-    return [cls, *a, sep] if b is None else [cls, *a, sep, *b, sep]
-
-
-def truncate(a: Encoded, b: Encoded | None, limit: int) -> tuple[Encoded, Encoded | None]:
-    """Cut a row to `limit` tokens, of a pair the longer text first."""
-    room = limit - (2 if b is None else 3)
-    if room < 0:
-        raise InputError(f"max_length={limit} has no room for the special tokens; ask for at least 3")
-    keep_a, keep_b = len(a.ids), len(b.ids) if b else 0
-    if keep_a + keep_b > room:
-        shorter = min(keep_a, keep_b, room // 2)
-        keep_a, keep_b = (shorter, room - shorter) if keep_a <= keep_b else (room - shorter, shorter)
-    return cut(a, keep_a), b and cut(b, keep_b)
-
-
-def cut(encoded: Encoded, length: int) -> Encoded:
-    return Encoded(encoded.ids[:length], encoded.offsets[:length], encoded.words[:length])
-
-
-def check_texts(texts: Sequence[str]) -> None:
-    for number, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"text {number} is of type {type(text).__name__}; the tokenizer takes strings")
-        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-            raise InputError(
-                f"text {number} has half of a surrogate pair; decode it as UTF-8 or UTF-16 first"
-            )
+    def word_edges(self) -> tuple[list[bool], list[bool]]:
+        return [piece.startswith("##") for piece in self.pieces], [False] * self.vocab_size
 
 
 def check_vocab(pieces: Sequence[str], source: str = "") -> None:
@@ -338,20 +181,4 @@ def read_pieces(file: Path) -> list[str]:
     ids = model.get("vocab") if is_wordpiece else None
     if not isinstance(ids, dict):
         raise InputError(f"{file}: holds no WordPiece vocabulary; give the directory of a BERT's tokenizer")
-    if set(ids.values()) != set(range(len(ids))):
-        raise InputError(f"{file}: its ids leave out numbers; expected 0 to {len(ids) - 1}, each once")
-    return sorted(ids, key=ids.__getitem__)
-
-
-def read_settings(file: Path) -> dict[str, Any]:
-    """The tokenizer's arguments as a tokenizer_config.json gives them."""
-    config = read_json(file) if file.exists() else {}
-    settings = {}
-    for ours, theirs, default in RULES:
-        settings[ours] = config.get(theirs, default)
-        if settings[ours] is not default and not isinstance(settings[ours], bool):
-            raise InputError(f"{file}: {theirs} is {settings[ours]!r:.60}; expected true or false")
-    length = config.get("model_max_length")
-    if not isinstance(length, int | float) or not 0 < length < 1e6:  # transformers writes 1e30 for "unknown"
-        length = 512
-    return {**settings, "model_max_length": int(length)}
+    return in_order_of_ids(ids, file)

@@ -52,8 +52,37 @@ def train_wordpiece(
         )
     ids = {piece: i for i, piece in enumerate(pieces)}
 
-    counts = list(word_counts.values())
     words = [[ids["##" + c if i else c] for i, c in enumerate(word) if c in alphabet] for word in word_counts]
+    counts = list(word_counts.values())
+    join_most_frequent(pieces, words, counts, vocab_size, min_frequency, continuing="##")
+    return pieces
+
+
+def join_most_frequent(
+    pieces: list[str],
+    words: Sequence[list[int]],
+    counts: Sequence[int],
+    vocab_size: int,
+    min_frequency: int = 1,
+    continuing: str = "",
+) -> list[Pair]:
+    """Join the most frequent pair of neighbours until there are `vocab_size` pieces.
+
+    Args:
+        pieces: in the order of their ids; what is joined is added.
+        words: the ids of each word's pieces; joined in place.
+        counts: how often each word occurs.
+        vocab_size, min_frequency: as for `train_wordpiece`.
+        continuing: the mark in front of a piece that goes on with a word; inside a piece it has no place.
+
+    Returns:
+        The pairs that were joined, in their order.
+
+    Raises:
+        InputError: the words support fewer pieces.
+    """
+    ids = {piece: i for i, piece in enumerate(pieces)}
+    joins = []
     pair_counts: Counter[Pair] = Counter()
     words_with: defaultdict[Pair, set[int]] = defaultdict(set)
     for number, ids_of_word in enumerate(words):
@@ -72,7 +101,8 @@ def train_wordpiece(
         if count < max(min_frequency, 1):
             break
         heapq.heappop(heap)
-        joined = pieces[pair[0]] + pieces[pair[1]].removeprefix("##")
+        joins.append(pair)
+        joined = pieces[pair[0]] + pieces[pair[1]].removeprefix(continuing)
         if joined not in ids:  # "a" + "##bc" may spell what "ab" + "##c" spelled before
             ids[joined] = len(pieces)
             pieces.append(joined)
@@ -88,7 +118,7 @@ def train_wordpiece(
 
     if len(pieces) < vocab_size:
         raise InputError(f"vocab_size={vocab_size} is too large: this text supports {len(pieces)} pieces")
-    return pieces
+    return joins
 
 
 def join(word: list[int], pair: Pair, joined: int) -> list[tuple[Pair, int]]:

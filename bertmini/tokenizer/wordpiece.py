@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
+from bertmini.tokenizer.base import Encoded
 from bertmini.tokenizer.normalize import Normalizer
 
 # A run of text without white space. str.split would also split at control characters, which BERT drops.
 CHUNK = re.compile("[^\t\n\r \xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+")
-
-
-class Encoded(NamedTuple):
-    """A text in pieces: for each its id, its (start, end) in the text, and the number of its word."""
-
-    ids: list[int]
-    offsets: list[tuple[int, int]]
-    words: list[int]
 
 
 def split_word(word: str, vocab: Container[str], max_characters: int = 100) -> list[tuple[str, int, int]]:

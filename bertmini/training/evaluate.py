@@ -10,45 +10,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bertmini.data.batches import PAIR_LABELS
 from bertmini.model.bert import select_targets
 
 
 @torch.no_grad()
 def evaluate_pretraining(model: Any, batches: Iterable[dict[str, Tensor]]) -> dict[str, float]:
-    """Metrics of masked language modelling and, where batches have its labels, of next-sentence prediction.
+    """Metrics of the language model and, where batches have their labels, of what is said about pairs.
 
     Args:
         model: BertForPreTraining or BertForMaskedLM, in evaluation mode.
         batches: the same ones each time, or metrics cannot be compared.
 
     Returns:
-        "mlm_loss" in nats, "mlm_perplexity" (its exponential), "mlm_accuracy", "nsp_loss", "nsp_accuracy";
-        "mlm_baseline_accuracy" and "nsp_baseline_accuracy": of always giving the most frequent answer.
+        "mlm_loss" in nats, "mlm_accuracy", "mlm_perplexity" (the exponential of the loss) and
+        "mlm_baseline_accuracy", of always giving the most frequent answer; without the perplexity the same
+        for "nsp" and "sop". A model that reads one way has "ltr" or "rtl" in place of "mlm".
     """
     words = model.bert.embeddings.word.weight
-    sums = dict.fromkeys(("mlm_loss", "mlm_accuracy", "nsp_loss", "nsp_accuracy"), 0.0)
-    all_targets, all_pairs = [], []
+    losses: dict[str, list[float]] = {}
+    hits: dict[str, list[Tensor]] = {}
+    answers: dict[str, list[Tensor]] = {}
+
+    def measure(name: str, logits: Tensor, targets: Tensor) -> None:
+        total = F.cross_entropy(logits.float(), targets, reduction="sum").item()
+        losses.setdefault(name, []).append(total)
+        hits.setdefault(name, []).append(logits.argmax(-1) == targets)
+        answers.setdefault(name, []).append(targets)
+
     for batch in batches:
         inputs = {name: tensor.to(words.device) for name, tensor in batch.items()}
-        labels, is_not_next = inputs.pop("labels"), inputs.pop("next_sentence_label", None)
+        labels = inputs.pop("labels")
+        pairs = {name: inputs.pop(label) for name, label in PAIR_LABELS.items() if label in inputs}
         output = model.bert(**inputs)
-        states, targets = select_targets(
-            output.last_hidden_state, labels
-        )  # as in training; all would be many
-        logits = model.mlm_head(states, words).float()  # [targets, vocabulary]
-        sums["mlm_loss"] += F.cross_entropy(logits, targets, reduction="sum").item()
-        sums["mlm_accuracy"] += (logits.argmax(-1) == targets).sum().item()
-        all_targets.append(targets)
-        if is_not_next is not None:
-            logits = model.nsp_head(output.pooler_output).float()  # [batch, 2]
-            sums["nsp_loss"] += F.cross_entropy(logits, is_not_next, reduction="sum").item()
-            sums["nsp_accuracy"] += (logits.argmax(-1) == is_not_next).sum().item()
-            all_pairs.append(is_not_next)
-    answers = {"mlm": torch.cat(all_targets)}
-    if all_pairs:
-        answers["nsp"] = torch.cat(all_pairs)
-    metrics = {name: value / len(answers[name[:3]]) for name, value in sums.items() if name[:3] in answers}
-    metrics["mlm_perplexity"] = math.exp(min(metrics["mlm_loss"], 700))  # more is too large for a float
+        # As in training: at all positions, logits would be many.
+        states, targets = select_targets(output.last_hidden_state, labels)
+        measure(model.objective, model.mlm_head(states, words), targets)
+        for name, label in pairs.items():
+            measure(name, model.nsp_head(output.pooler_output), label)
+    metrics = {}
     for name, given in answers.items():
-        metrics[f"{name}_baseline_accuracy"] = given.bincount().max().item() / len(given)
+        targets = torch.cat(given)
+        metrics[f"{name}_loss"] = sum(losses[name]) / len(targets)
+        metrics[f"{name}_accuracy"] = torch.cat(hits[name]).sum().item() / len(targets)
+        metrics[f"{name}_baseline_accuracy"] = targets.bincount().max().item() / len(targets)
+    # The exponential of more is too large for a float.
+    metrics[f"{model.objective}_perplexity"] = math.exp(min(metrics[f"{model.objective}_loss"], 700))
     return metrics

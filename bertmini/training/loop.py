@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bertmini.cost import MASKED, flops
+from bertmini.data.batches import PAIR_LABELS
 from bertmini.data.packing import pack
 from bertmini.errors import InputError
 from bertmini.machine import best_device, matrix_peak, matrix_peaks, memory_mb
@@ -32,7 +33,7 @@ from bertmini.training.run import Run, load_tensors, tensors_of
 from bertmini.training.schedule import SCHEDULES
 
 Batch = dict[str, Tensor]
-TARGETS = {"nsp": "next_sentence_label", "span": "start_positions"}  # of losses whose targets are no labels
+TARGETS = {**PAIR_LABELS, "span": "start_positions"}  # of losses whose targets are no labels
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 logger = logging.getLogger("bertmini")
 
@@ -73,7 +74,7 @@ def train(
     options = settle(model, batch_at, options, run=run, loss=loss)
     device, steps = next(model.parameters()).device, options.steps or 0
     average = together.share(copy.deepcopy(model)).eval() if options.ema else None
-    trained, batch_at = prepare(model, options, together), feed(batch_at, device)
+    trained, batch_at = prepare(model, options, together), feed(batch_at, model)
     measured = trained if average is None else average
     optimizer = adamw(trained, options.learning_rate, options.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
@@ -180,9 +181,12 @@ def prepare(model: nn.Module, options: Options, together: Processes) -> nn.Modul
     return trained
 
 
-def feed(batch_at: Callable[[int], Batch], device: torch.device) -> Callable[[int], Batch]:
+def feed(batch_at: Callable[[int], Batch], model: nn.Module) -> Callable[[int], Batch]:
     """How batches reach the loop: as they are on a CPU; packed, and made ahead in a thread, for a GPU."""
-    return Ahead(lambda number: pack(batch_at(number))) if device.type == "cuda" else batch_at
+    if next(model.parameters()).device.type != "cuda":
+        return batch_at
+    reads_one_way = getattr(getattr(model, "config", None), "direction", None)
+    return Ahead(batch_at if reads_one_way else lambda number: pack(batch_at(number)))
 
 
 class Ahead:
@@ -328,7 +332,7 @@ def steps_in_time(
         raise InputError("training: neither steps nor minutes are given; give one of them")
     together, begin, budget = processes(), time.perf_counter(), 60 * options.minutes
     device = next(model.parameters()).device
-    trained, batch_at = prepare(copy.deepcopy(model), options, together), feed(batch_at, device)
+    trained, batch_at = prepare(copy.deepcopy(model), options, together), feed(batch_at, model)
     step = together.step(trained, loss)
     optimizer = adamw(trained, options.learning_rate, options.weight_decay)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")

@@ -118,7 +118,7 @@ def find_learning_rate(
     with torch.random.fork_rng():
         torch.manual_seed(options.seed)
         trained = prepare(copy.deepcopy(model).to(device), options, ALONE)
-        batch_at = feed(batch_at, device)
+        batch_at = feed(batch_at, trained)
         optimizer = adamw(trained, lowest, options.weight_decay)
         scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
         losses: list[float] = []

@@ -13,6 +13,7 @@ from bertmini.errors import InputError
 from bertmini.viz.picture import Picture
 from bertmini.viz.style import COLOURS, INK, optional
 
+PADDING = ("[PAD]", "<pad>")  # as BERT's tokenizer and as the others call it
 CELL = 0.52  # inches a token in a grid
 
 
@@ -49,9 +50,9 @@ def select_weights(
 
 
 def real_tokens(tokens: Sequence[str]) -> list[str]:
-    """The tokens without the `[PAD]` at their end."""
+    """The tokens without the padding at their end."""
     kept = list(tokens)
-    while kept and kept[-1] == "[PAD]":
+    while kept and kept[-1] in PADDING:
         kept.pop()
     return kept
 

@@ -25,7 +25,7 @@ def loss_curve(
 
     Args:
         log: a `log.jsonl`, a run directory that holds one, or its rows as mappings with "step" and numbers.
-        names: the values to draw; by default every one whose name is or ends in "loss" or "mlm" or "nsp".
+        names: the values to draw; by default every one whose name is or ends in "loss" or an objective's.
         limit: the best possible value; the last value's distance to it is written beside the curve.
         baseline: the value that needs no learning, or little.
         baseline_name: what that is, written on its line.
@@ -238,4 +238,5 @@ def _rows(log: str | Path | Iterable[Mapping[str, Any]]) -> list[Mapping[str, An
 
 def _losses(rows: list[Mapping[str, Any]]) -> list[str]:
     names = {key: None for row in rows for key, value in row.items() if isinstance(value, (int, float))}
-    return [name for name in names if name.split("_")[-1].split("/")[-1] in ("loss", "mlm", "nsp")]
+    objectives = ("loss", "mlm", "nsp", "sop", "ltr", "rtl")
+    return [name for name in names if name.split("_")[-1].split("/")[-1] in objectives]
