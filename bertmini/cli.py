@@ -1701,6 +1701,26 @@ def is_main() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+@contextlib.contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Within it a scheduler's or a launcher's way to say stop is as good as Ctrl-C, the first time: what is
+    said and written after that is not to be cut off when the launcher says it again."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@stopped_by_sigterm()
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns its exit code: 0, 1 when another process has died, 2 for bad input, 130 when
     interrupted."""
@@ -1709,7 +1729,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not sys.stdout.isatty() and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # files and pipes, on Windows too
     try:
-        with warnings.catch_warnings(), told_on_stderr(), stopped_by_sigterm():
+        with warnings.catch_warnings(), told_on_stderr():
             command = parse(arguments)
             keep_freed_memory()
             command.run()
@@ -1734,6 +1754,7 @@ def main(arguments: list[str] | None = None) -> int:
         if "allocate memory" in str(error):  # as torch says it on a CPU
             return out_of_memory(error, command)
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and is_lost_connection(error):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's comes soon, and would cut this off
             print(f"bertmini: error: another process of this run has died; {kept(command)}", file=sys.stderr)
             return 1
         raise
@@ -1767,19 +1788,6 @@ def kept(command: Any) -> str:
     return (
         f"{last or command.out} {'is kept' if last else 'has no checkpoint yet'}: continue it with --resume"
     )
-
-
-@contextlib.contextmanager
-def stopped_by_sigterm() -> Iterator[None]:
-    """Within it a scheduler's or a launcher's way to say stop is as good as Ctrl-C."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

@@ -108,7 +108,9 @@ def test_a_process_that_dies_ends_the_run_with_a_word_and_a_checkpoint(tmp_path,
     next(worker for worker in workers if worker.environ().get("RANK") == "1").kill()
     _, said = process.communicate(timeout=120)
     assert process.returncode != 0
-    assert "bertmini: error: another process of this run has died; " in said
+    # The launcher's word to stop may come before the connection is found lost.
+    died, stopped = "bertmini: error: another process of this run has died; ", "bertmini: interrupted; "
+    assert died in said or stopped in said
     assert "is kept: continue it with --resume" in said
     last = max(int(path.name[5:]) for path in (tmp_path / "run/checkpoints").glob("step-*"))
     assert 4 <= last < 200

@@ -13,12 +13,13 @@ import numpy as np
 import torch
 
 from bertmini.hub import shipped
+from bertmini.machine import keep_freed_memory
 
 _claims: list[str] = []
 
 
 def setup(seed: int = 0) -> None:
-    """Make the notebook repeatable, quiet, and its pictures readable on a light and on a dark page.
+    """Make the notebook repeatable, quick, quiet, and its pictures readable on a light and on a dark page.
 
     Args:
         seed: starts the random numbers of Python, NumPy and PyTorch. The number of threads stays yours.
@@ -26,6 +27,7 @@ def setup(seed: int = 0) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
+    keep_freed_memory()
     torch.set_printoptions(precision=3, sci_mode=False, linewidth=110)
     warnings.filterwarnings("ignore")
     for name in ("transformers", "huggingface_hub", "datasets", "matplotlib"):
