@@ -59,7 +59,7 @@ lint: .venv/ready
 # A process for each core: most tests are Python's, which a second thread does not help.
 unit: export OMP_NUM_THREADS = 1
 unit: .venv/ready
-	$(PYTEST) tests --ignore tests/test_site.py --numprocesses auto --dist loadfile --junitxml $(REPORT)/1-unit.xml --durations 10
+	$(PYTEST) tests --ignore tests/test_site.py --numprocesses auto --dist loadfile --no-loadscope-reorder --junitxml $(REPORT)/1-unit.xml --durations 10
 
 # The only execution of the notebooks: against the built wheel, where there is torch and little else, as in Colab.
 colab: .venv/ready
