@@ -233,7 +233,7 @@ TABLES = {
         "Devlin et al. 2018, table 6",
         ("inference", "entities"),
         tuple(
-            Row(f"{layers} layers, {width} wide, {heads} heads",
+            Row(f"layers {layers}, width {width}, heads {heads}",
                 replace(BERT, layers=layers, width=width, heads=heads))
             for layers, width, heads in (
                 (1, 128, 2), (2, 64, 2), (2, 128, 1), (2, 128, 2), (4, 128, 2), (2, 192, 3)
@@ -428,7 +428,8 @@ def made(recipe: Recipe, seed: int, cache: Path) -> Path:
         started = time.perf_counter()
         model, metrics = recipe.learn(seed, cache)
         parameters = sum(parameter.numel() for parameter in model.parameters())
-        kept = {"parameters": parameters, "steps": metrics["steps"], "dev": metrics["dev"]}
+        tokens = round(metrics["tokens_per_second"] * metrics["seconds"])
+        kept = {"parameters": parameters, "steps": metrics["steps"], "tokens": tokens, "dev": metrics["dev"]}
         kept |= {"training_seconds": metrics["seconds"], "seconds": time.perf_counter() - started}
         with new_directory(directory) as scratch:
             model.save_pretrained(scratch)
