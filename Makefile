@@ -13,7 +13,7 @@ REPORT := $(BUILD)/report
 INSTALL := $(RUN) -m pip install -qq --no-compile
 PYTEST := $(RUN) -m pytest -q
 
-.PHONY: help book test lint unit colab site notebooks serve lab bench claims model
+.PHONY: help book test lint unit colab site notebooks serve lab bench ablations claims model
 
 help:
 	@echo "make book       build the book into $(BUILD)/html"
@@ -23,6 +23,7 @@ help:
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make model      pretrain the small model that the package ships, about half an hour on two cores"
 	@echo "make bench      run the side-by-side measurements again"
+	@echo "make ablations  run the papers' ablations in miniature, three hours on two cores; goes on where it was"
 	@echo "make claims     hold the chapters' claims under five seeds, one and two threads, and AVX2 only"
 	@echo "make lint       ruff and mypy"
 
@@ -110,3 +111,6 @@ bench: .venv/ready
 	$(RUN) benchmarks/emotion.py --data "$$BERTMINI_DATA/emotion" --model $(MINILM)
 	$(RUN) benchmarks/export.py --model $(MINILM)
 	@$(RUN) benchmarks/table.py
+
+ablations: .venv/ready
+	$(RUN) benchmarks/ablations.py --cache $(BUILD)/ablations
