@@ -29,6 +29,7 @@ _HOME = {
     "stacked_bars": "bertmini.viz.budget",
     "roofline": "bertmini.viz.budget",
     "scaling": "bertmini.viz.budget",
+    "trade_off": "bertmini.viz.trade",
     "head_explorer": "bertmini.viz.explore",
     "mask_explorer": "bertmini.viz.explore",
 }
