@@ -8,7 +8,7 @@ from pathlib import Path
 
 from book.tools.project import PACKAGE, ROOT
 
-# Whose definitions chapters show, and of how many names the shortest name of a module in it is made.
+# The first parts of names that chapters may show, and the fewest parts that a module of each has.
 SHOWN = {PACKAGE.name: 2, "examples": 2, "hubconf": 1}
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
