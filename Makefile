@@ -68,7 +68,7 @@ colab: .venv/ready
 	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
 	$(RUN) -m venv $(COLAB)
 	$(COLAB)/bin/python -m pip install -qq --no-compile --constraint requirements.txt \
-		torch nbval matplotlib transformers ipywidgets $(BUILD)/wheel/*.whl
+		torch nbval matplotlib transformers ipywidgets onnx onnxruntime onnxscript starlette $(BUILD)/wheel/*.whl
 	$(COLAB)/bin/python -m pip install -qq --no-compile --no-deps $$(grep '^bertviz' requirements.txt)
 	$(COLAB)/bin/python -m pytest -q --nbval notebooks -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
 
