@@ -11,6 +11,8 @@ COLAB := $(BUILD)/colab
 REPORT := $(BUILD)/report
 # Compiling what is never imported would take most of the time.
 INSTALL := $(RUN) -m pip install -qq --no-compile
+# A process for each core, with a thread: most of the work is Python's, which a second thread does not help.
+PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 PYTEST := $(RUN) -m pytest -q
 
 .PHONY: help book test lint unit colab site notebooks serve lab bench ablations claims model
@@ -57,20 +59,20 @@ lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# A process for each core: most tests are Python's, which a second thread does not help.
 unit: export OMP_NUM_THREADS = 1
 unit: .venv/ready
-	$(PYTEST) tests --ignore tests/test_site.py --numprocesses auto --dist loadfile --no-loadscope-reorder --junitxml $(REPORT)/1-unit.xml --durations 10
+	$(PYTEST) tests --ignore tests/test_site.py $(PARALLEL) --junitxml $(REPORT)/1-unit.xml --durations 10
 
 # The only execution of the notebooks: against the built wheel, where there is torch and little else, as in Colab.
+colab: export OMP_NUM_THREADS = 1
 colab: .venv/ready
 	rm -rf $(COLAB) $(BUILD)/wheel
 	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
 	$(RUN) -m venv $(COLAB)
 	$(COLAB)/bin/python -m pip install -qq --no-compile --constraint requirements.txt \
-		torch nbval matplotlib transformers ipywidgets onnx onnxruntime onnxscript starlette $(BUILD)/wheel/*.whl
+		torch nbval pytest-xdist matplotlib transformers ipywidgets onnx onnxruntime onnxscript starlette $(BUILD)/wheel/*.whl
 	$(COLAB)/bin/python -m pip install -qq --no-compile --no-deps $$(grep '^bertviz' requirements.txt)
-	$(COLAB)/bin/python -m pytest -q --nbval notebooks -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
+	$(COLAB)/bin/python -m pytest -q --nbval notebooks $(PARALLEL) -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
 
 site: .venv/ready
 	$(PYTEST) tests/test_site.py -rs --junitxml $(REPORT)/3-site.xml
