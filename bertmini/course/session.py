@@ -30,7 +30,9 @@ def setup(seed: int = 0) -> None:
     keep_freed_memory()
     torch.set_printoptions(precision=3, sci_mode=False, linewidth=110)
     warnings.filterwarnings("ignore")
-    for name in ("transformers", "huggingface_hub", "datasets", "matplotlib"):
+    # torchao and torch.utils._pytree speak when transformers imports torchao, where that is installed.
+    speakers = ("transformers", "huggingface_hub", "datasets", "matplotlib", "torchao", "torch.utils._pytree")
+    for name in speakers:
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("TQDM_DISABLE", "HF_HUB_DISABLE_PROGRESS_BARS", "HF_HUB_DISABLE_TELEMETRY"):
         os.environ.setdefault(name, "1")
