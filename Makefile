@@ -13,7 +13,7 @@ REPORT := $(BUILD)/report
 INSTALL := $(RUN) -m pip install -qq --no-compile
 PYTEST := $(RUN) -m pytest -q
 
-.PHONY: help book test lint unit colab site notebooks serve lab bench claims model
+.PHONY: help book test lint unit colab site notebooks serve lab bench ablations claims model
 
 help:
 	@echo "make book       build the book into $(BUILD)/html"
@@ -23,6 +23,7 @@ help:
 	@echo "make lab        open the notebooks in JupyterLab"
 	@echo "make model      pretrain the small model that the package ships, about half an hour on two cores"
 	@echo "make bench      run the side-by-side measurements again"
+	@echo "make ablations  run the papers' ablations in miniature, three hours on two cores; goes on where it was"
 	@echo "make claims     hold the chapters' claims under five seeds, one and two threads, and AVX2 only"
 	@echo "make lint       ruff and mypy"
 
@@ -59,7 +60,7 @@ lint: .venv/ready
 # A process for each core: most tests are Python's, which a second thread does not help.
 unit: export OMP_NUM_THREADS = 1
 unit: .venv/ready
-	$(PYTEST) tests --ignore tests/test_site.py --numprocesses auto --dist loadfile --junitxml $(REPORT)/1-unit.xml --durations 10
+	$(PYTEST) tests --ignore tests/test_site.py --numprocesses auto --dist loadfile --no-loadscope-reorder --junitxml $(REPORT)/1-unit.xml --durations 10
 
 # The only execution of the notebooks: against the built wheel, where there is torch and little else, as in Colab.
 colab: .venv/ready
@@ -67,7 +68,7 @@ colab: .venv/ready
 	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
 	$(RUN) -m venv $(COLAB)
 	$(COLAB)/bin/python -m pip install -qq --no-compile --constraint requirements.txt \
-		torch nbval matplotlib transformers ipywidgets $(BUILD)/wheel/*.whl
+		torch nbval matplotlib transformers ipywidgets onnx onnxruntime onnxscript starlette $(BUILD)/wheel/*.whl
 	$(COLAB)/bin/python -m pip install -qq --no-compile --no-deps $$(grep '^bertviz' requirements.txt)
 	$(COLAB)/bin/python -m pytest -q --nbval notebooks -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
 
@@ -110,3 +111,6 @@ bench: .venv/ready
 	$(RUN) benchmarks/emotion.py --data "$$BERTMINI_DATA/emotion" --model $(MINILM)
 	$(RUN) benchmarks/export.py --model $(MINILM)
 	@$(RUN) benchmarks/table.py
+
+ablations: .venv/ready
+	$(RUN) benchmarks/ablations.py --cache $(BUILD)/ablations

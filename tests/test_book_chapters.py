@@ -53,7 +53,7 @@ def bare(source: str) -> str:
     """Source without docstrings, comments and layout."""
     tree = ast.parse(textwrap.dedent(source))
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+        if isinstance(node, DEFINITIONS) and ast.get_docstring(node) is not None:
             node.body[0] = ast.Pass()
     return ast.dump(tree)
 
@@ -101,7 +101,7 @@ def test_the_stub_says_not_attempted_and_the_solution_passes(chapter, position):
     assert "✓" in answer, answer
 
 
-DEFINITIONS = (ast.FunctionDef, ast.ClassDef)
+DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 
 def said(source: str, space: dict) -> str:

@@ -13,6 +13,7 @@ from book.tools.chapter import Chapter
 from book.tools.execution import CellFailure, execute, run_cells
 from book.tools.notebooks import cells_digest, lowered
 from book.tools.package_source import definition
+from book.tools.project import ROOT
 
 HEAD = "---\nkernelspec:\n  name: python3\n  display_name: Python 3\n---\n\n# A chapter\n\n"
 SETUP = "```{code-cell} python\n:tags: [setup]\n```\n\n"
@@ -66,6 +67,35 @@ def test_a_package_cell_shows_the_source_with_one_line_of_docstring(chapter):
     assert source.count('"""') == 2
     with pytest.raises(LookupError, match=r"no nothing in bertmini/errors\.py"):
         definition("bertmini.errors.nothing")
+
+
+def test_what_lies_beside_the_package_is_shown_alike():
+    for name, file, begin in (
+        ("hubconf.predictor", "hubconf.py", "def predictor("),
+        ("examples.serve.Batcher", "examples/serve.py", "class Batcher:"),
+        ("examples.serve.read_body", "examples/serve.py", "async def read_body("),
+    ):
+        path, source = definition(name)
+        assert path.relative_to(ROOT).as_posix() == file
+        assert source.startswith(begin)
+    _, batcher = definition("examples.serve.Batcher")
+    assert "async def answers" in batcher
+    assert "Raises:" not in batcher
+    for name in ("tests.conftest.classifier", "bertmini.attend", "hubconf"):
+        with pytest.raises(LookupError, match="a package cell names definitions like"):
+            definition(name)
+
+
+def test_a_set_up_cell_installs_the_extras_that_it_names(tmp_path):
+    def install(extras: str) -> str:
+        path = tmp_path / "42_try.md"
+        path.write_text(HEAD + cell(extras, "setup"), "utf-8")
+        made = Chapter(path)
+        assert made.problems == []
+        return made.cells[-1].source
+
+    assert "bertmini[course] @ git+" in install("")
+    assert "bertmini[course,onnx,serve] @ git+" in install("onnx\nserve")
 
 
 @pytest.mark.parametrize(

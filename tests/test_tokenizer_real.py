@@ -71,8 +71,9 @@ def test_texts_have_the_ids_of_gpt_2_and_roberta(data_directory, lines):
     sample += ["\r\n".join(sample[start : start + 20]) for start in range(0, 2000, 20)]
     expected = roberta(sample, add_special_tokens=False, return_offsets_mapping=True)
     assert python.encode_ids(sample) == fast.encode_ids(sample) == expected["input_ids"]
-    shifted = [[i + 4 for i in row] for row in gpt_2(sample)["input_ids"]]
-    assert shifted == expected["input_ids"]
+    for text, row, theirs in zip(sample, gpt_2(sample)["input_ids"], expected["input_ids"], strict=True):
+        if not any(token in text for token in fast.SPECIAL_TOKENS):  # they are plain text to GPT-2
+            assert [i + 4 for i in row] == theirs
     for encoder in (python, fast):
         encoded = encoder.encode_places(sample[-1000:])
         assert [row.offsets for row in encoded] == expected["offset_mapping"][-1000:]

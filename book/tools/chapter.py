@@ -23,7 +23,7 @@ from __future__ import annotations
 try:
     import bertmini
 except ImportError:  # a fresh Colab
-    %pip install -q "bertmini[course] @ git+{repository}"
+    %pip install -q "bertmini[{extras}] @ git+{repository}"
 
 from bertmini import course
 
@@ -127,7 +127,8 @@ class Chapter:
         source, tags = cell.source, list(cell.tags)
         names: list[str] = []
         if "setup" in tags:
-            source = SETUP.format(repository=repository())
+            extras = ",".join(["course", *cell.source.split()])
+            source = SETUP.format(extras=extras, repository=repository())
         if "package" in tags:
             source, names = self._package_source(cell)
         if NOT_COMPARED & set(tags):

@@ -1,4 +1,4 @@
-"""The source of a definition of the package, as a chapter shows it: docstrings cut to their first line."""
+"""The source of a definition as a chapter shows it, docstrings cut to their first line."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from pathlib import Path
 
 from book.tools.project import PACKAGE, ROOT
 
+# The first parts of names that chapters may show, and the fewest parts that a module of each has.
+SHOWN = {PACKAGE.name: 2, "examples": 2, "hubconf": 1}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 
 def definition(name: str) -> tuple[Path, str]:
     """Find a definition by its dotted name, without importing anything.
 
     Args:
         name: `bertmini.module.Name`, where Name is a class, a function or a constant; or one of its methods.
+            What lies beside the package is named alike: `hubconf.Name`, `examples.module.Name`.
 
     Returns:
         The file that defines it, and its source.
@@ -39,20 +44,20 @@ def definition(name: str) -> tuple[Path, str]:
 
 def _module_of(name: str) -> tuple[Path, list[str]]:
     parts = name.split(".")
-    if parts[0] != PACKAGE.name or len(parts) < 3:
+    if parts[0] not in SHOWN or len(parts) < SHOWN[parts[0]] + 1:
         raise LookupError(
             f"a package cell names definitions like bertmini.model.attention.attend, not {name!r}"
         )
-    for count in range(len(parts) - 1, 0, -1):
+    for count in range(len(parts) - 1, SHOWN[parts[0]] - 1, -1):
         base = ROOT.joinpath(*parts[:count])
         for path in (base.with_suffix(".py"), base / "__init__.py"):
-            if path.exists() and count > 1:
+            if path.exists():
                 return path, parts[count:]
-    raise LookupError(f"no module of bertmini holds {name!r}")
+    raise LookupError(f"no module of {parts[0]} holds {name!r}")
 
 
 def _names(statement: ast.stmt) -> set[str | None]:
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+    if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
         return {statement.name}
     if isinstance(statement, ast.Assign):
         return {target.id for target in statement.targets if isinstance(target, ast.Name)}
@@ -76,7 +81,7 @@ def _cut(text: str, node: ast.stmt) -> str:
     decorators = getattr(node, "decorator_list", [])
     start = min([node.lineno, *(decorator.lineno for decorator in decorators)])
     for inner in ast.walk(node):
-        if not isinstance(inner, ast.FunctionDef | ast.ClassDef) or ast.get_docstring(inner) is None:
+        if not isinstance(inner, (*FUNCTIONS, ast.ClassDef)) or ast.get_docstring(inner) is None:
             continue
         docstring = inner.body[0]
         first, last = docstring.lineno - 1, docstring.end_lineno or docstring.lineno
