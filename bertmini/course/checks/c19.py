@@ -47,6 +47,8 @@ def explain(found: Any, scales: Any, rows: Tensor, given: str) -> None:
         return
     if bool(torch.isnan(scales).any() | torch.isnan(found.float()).any()):
         raise Wrong(f"for {given} there is nan: a row of zeros was divided by a scale of 0")
+    if bool((scales == 0).any()):
+        raise Wrong(f"for {given} a scale is 0, and nothing can be divided by it; make none less than 1e-20")
     right, right_scales = to_int8(rows)
     most = rows.abs().amax(dim=-1, keepdim=True)
     whole = rows.abs().max().expand_as(right_scales) / 127
@@ -59,7 +61,8 @@ def explain(found: Any, scales: Any, rows: Tensor, given: str) -> None:
     if scales.shape == right_scales.shape:
         for words, value in wrong.items():
             if close(scales, value) and not close(value, right_scales):
-                raise Wrong(f"for {given} {words}: your scales are {scales.tolist()}")
+                short = ", ".join(f"{scale:.4g}" for scale in scales.flatten().tolist())
+                raise Wrong(f"for {given} {words}: your scales are {short}")
     if found.shape == right.shape and close(scales, right_scales):
         cut = (rows / right_scales).to(torch.int8)
         if torch.equal(found, cut) and not torch.equal(cut, right):
