@@ -54,6 +54,7 @@ from bertmini.training.loop import count_tokens
 
 LENGTH, SHORT_SHARE, DROPOUT, PRECISION = 256, 0.4, 0.0, "float32"
 HELD_OUT = 300  # documents
+FULL = 0.75  # of the places in a batch's rows are tokens, on average: batches were chosen so
 BATCH, LEARNING_RATE = 16, 1e-3  # of fine-tuning
 COMMON = {"length": LENGTH, "short_share": SHORT_SHARE, "dropout": DROPOUT, "precision": PRECISION,
           "held_out": HELD_OUT, "gazette_version": GAZETTE_VERSION}  # fmt: skip
@@ -122,8 +123,9 @@ class Pretraining:
         return model, pretrain.pretrain(model, self.options(seed), self.data(seed), **how)
 
     def work(self) -> float:
-        """FLOPs, were all rows full."""
-        return 3 * self.steps * self.batch_size * LENGTH * sum(flops(self.config, LENGTH).values())
+        """FLOPs, about."""
+        tokens = FULL * self.steps * self.batch_size * LENGTH
+        return 3 * tokens * sum(flops(self.config, LENGTH).values())
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,11 @@ class Distillation:
         return student, pretrain.pretrain(student, how.options(seed), how.data(seed), evaluate, loss=loss)
 
     def work(self) -> float:
-        """As `Pretraining.work`; both models speak at all positions."""
-        token = [sum(flops(each.config, LENGTH, masked=1.0).values()) for each in (self, self.teacher)]
-        return self.steps * self.teacher.batch_size * LENGTH * (3 * token[0] + token[1])
+        """FLOPs, about; both models speak at all positions."""
+        student, teacher = (
+            sum(flops(each.config, LENGTH, masked=1.0).values()) for each in (self, self.teacher)
+        )
+        return FULL * self.steps * self.teacher.batch_size * LENGTH * (3 * student + teacher)
 
 
 @dataclass(frozen=True)
@@ -214,7 +218,7 @@ LEFT_TO_RIGHT = replace(BERT, objective="ltr", inputs="segment-pairs")
 RIGHT_TO_LEFT = replace(BERT, objective="rtl", inputs="segment-pairs")
 DEEPER = replace(BERT, layers=4)
 FEW_DOCUMENTS = replace(BERT, documents=500)  # which are read many times
-ROBERTA = replace(BERT, objective="mlm", inputs="full-sentences")
+ROBERTA = replace(BERT, objective="mlm", inputs="full-sentences", steps=850)  # its rows are fuller
 ALBERT = replace(BERT, objective="mlm+sop", layers=3, embedding_size=32, groups=1)
 
 TABLES = {
@@ -254,9 +258,11 @@ TABLES = {
         ("inference", "questions"),
         (
             Row("segment pairs, NSP", BERT),
-            Row("sentence pairs, NSP", replace(BERT, inputs="sentence-pairs")),
+            # As many tokens, whose rows are shorter, in as many steps.
+            Row("sentence pairs, NSP", replace(BERT, inputs="sentence-pairs", batch_size=12)),
             Row("full sentences", ROBERTA),
-            Row("sentences of one document", replace(ROBERTA, inputs="doc-sentences")),
+            Row("sentences of one document",
+                replace(BERT, objective="mlm", inputs="doc-sentences", batch_size=10)),
         ),
     ),
     "batches": Table(
@@ -265,7 +271,7 @@ TABLES = {
         tuple(
             Row(f"{size} rows, {steps} steps",
                 replace(ROBERTA, batch_size=size, steps=steps, learning_rate=rate))
-            for size, steps, rate in ((4, 2000, 7e-4), (8, 1000, 1e-3), (32, 250, 2e-3))
+            for size, steps, rate in ((4, 1700, 7e-4), (8, 850, 1e-3), (34, 200, 2e-3))
         ),
     ),
     "embeddings": Table(
