@@ -10,7 +10,6 @@ from book.tools.project import PACKAGE, ROOT
 
 # The first parts of names that chapters may show, and the fewest parts that a module of each has.
 SHOWN = {PACKAGE.name: 2, "examples": 2, "hubconf": 1}
-FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def definition(name: str) -> tuple[Path, str]:
@@ -57,7 +56,7 @@ def _module_of(name: str) -> tuple[Path, list[str]]:
 
 
 def _names(statement: ast.stmt) -> set[str | None]:
-    if isinstance(statement, (*FUNCTIONS, ast.ClassDef)):
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         return {statement.name}
     if isinstance(statement, ast.Assign):
         return {target.id for target in statement.targets if isinstance(target, ast.Name)}
@@ -81,7 +80,9 @@ def _cut(text: str, node: ast.stmt) -> str:
     decorators = getattr(node, "decorator_list", [])
     start = min([node.lineno, *(decorator.lineno for decorator in decorators)])
     for inner in ast.walk(node):
-        if not isinstance(inner, (*FUNCTIONS, ast.ClassDef)) or ast.get_docstring(inner) is None:
+        if not isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if ast.get_docstring(inner) is None:
             continue
         docstring = inner.body[0]
         first, last = docstring.lineno - 1, docstring.end_lineno or docstring.lineno
