@@ -37,6 +37,9 @@ def trade_off(
     largest = max(size for _, _, size in points.values())
     picture = Picture(6.4, 3.4 + 0.22 * -(-len(points) // 2))
     axis = picture.axis
+    costs, qualities, _ = zip(*points.values(), strict=True)
+    width, height = (max(ends) - min(ends) or 1.0 for ends in (costs, qualities))
+    labels: list[tuple[float, float]] = []  # where numbers stand
     ends = [points[name][:2] for name in front]
     axis.plot(*zip(*ends, strict=True), color=INK, linestyle="--", linewidth=1.2, zorder=1)
     for number, name in enumerate(order, start=1):
@@ -46,7 +49,12 @@ def trade_off(
         mark = "o" if is_best else "s"  # so that colour never speaks alone
         axis.scatter([cost], [quality], LARGEST * size / largest, color=colour, marker=mark, alpha=0.45,
                      label=f"{number} {name}", zorder=2)  # fmt: skip
-        axis.annotate(str(number), (cost, quality), ha="center", va="center", fontsize=9, zorder=3)
+        place = quality  # of the number: on its dot, or above where another stands
+        while any(abs(cost - x) < 0.05 * width and abs(place - y) < 0.08 * height for x, y in labels):
+            place += 0.08 * height
+        labels.append((cost, place))
+        axis.annotate(str(number), (cost, quality), (cost, place), ha="center", va="center", fontsize=9,
+                      zorder=3, arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6})  # fmt: skip
     axis.margins(0.15)
     axis.yaxis.set_major_formatter("{x:.0%}")
     axis.set_xlabel(f"{xlabel}; circles: no other is faster and as good")
