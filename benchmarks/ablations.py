@@ -53,11 +53,12 @@ from bertmini.training import Options
 from bertmini.training.loop import count_tokens
 
 LENGTH, SHORT_SHARE, DROPOUT, PRECISION = 256, 0.4, 0.0, "float32"
+SPREAD = 0.02 * 768**0.5  # of the first weights, times the root of the width: BERT base has 0.02
 HELD_OUT = 300  # documents
 FULL = 0.75  # of the places in a batch's rows are tokens, on average: batches were chosen so
 BATCH, LEARNING_RATE = 16, 1e-3  # of fine-tuning
 COMMON = {"length": LENGTH, "short_share": SHORT_SHARE, "dropout": DROPOUT, "precision": PRECISION,
-          "held_out": HELD_OUT, "gazette_version": GAZETTE_VERSION}  # fmt: skip
+          "spread": SPREAD, "held_out": HELD_OUT, "gazette_version": GAZETTE_VERSION}  # fmt: skip
 Measured = dict[str, Any]
 
 
@@ -80,22 +81,26 @@ class Pretraining:
     documents: int = 10_000
     steps: int = 1000
     batch_size: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     layers: int = 2
     width: int = 128
     heads: int = 2
     embedding_size: int | None = None
     groups: int | None = None
+    shared_part: str | None = None
 
     @property
     def shape(self) -> Measured:
+        """Fields of the configuration."""
         return {
+            "initializer_range": SPREAD / self.width**0.5,
             "num_hidden_layers": self.layers,
             "hidden_size": self.width,
             "num_attention_heads": self.heads,
             "intermediate_size": 4 * self.width,
             "embedding_size": self.embedding_size,
             "num_hidden_groups": self.groups,
+            "shared_part": self.shared_part,
         }
 
     @property
@@ -137,7 +142,7 @@ class Distillation:
     layers: tuple[int, ...] = (0, 2)
     from_teacher: bool = True
     steps: int = 500
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
 
     @property
     def config(self) -> BertConfig:
@@ -271,7 +276,7 @@ TABLES = {
         tuple(
             Row(f"{size} rows, {steps} steps",
                 replace(ROBERTA, batch_size=size, steps=steps, learning_rate=rate))
-            for size, steps, rate in ((4, 1700, 7e-4), (8, 850, 1e-3), (34, 200, 2e-3))
+            for size, steps, rate in ((4, 1700, 1.4e-3), (8, 850, 2e-3), (34, 200, 4e-3))
         ),
     ),
     "embeddings": Table(
@@ -288,6 +293,8 @@ TABLES = {
         ("inference", "entities"),
         (
             Row("all", ALBERT),
+            Row("attention", replace(ALBERT, groups=None, shared_part="attention")),
+            Row("the feed-forward network", replace(ALBERT, groups=None, shared_part="feed-forward")),
             Row("nothing", replace(ALBERT, groups=None)),
         ),
     ),
