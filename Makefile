@@ -9,7 +9,8 @@ RUN := $(BIN)/python
 BUILD := _build
 COLAB := $(BUILD)/colab
 REPORT := $(BUILD)/report
-# Compiling what is never imported would take most of the time.
+# Compiling what is never imported would take most of the time; what is imported compiles once, and is kept.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(RUN) -m pip install -qq --no-compile
 # A process for each core, with a thread: most of the work is Python's, which a second thread does not help.
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
