@@ -181,7 +181,8 @@ def main() -> None:
     file = RESULTS / "gazette.json"
     result = json.loads(file.read_text("utf-8")) if file.exists() else {}
     if result.get("gazette_version") == GAZETTE_VERSION:
-        del result["machine"], result["versions"]  # they are those of now
+        for name in ("machine", "gflops", "versions"):  # they are those of now
+            result.pop(name, None)
     else:
         result = {"gazette_version": GAZETTE_VERSION, "corpus": corpus(gazette), "tasks": {}}
     for name in options.tasks:

@@ -59,7 +59,9 @@ def where(measured: Measured) -> str:
         machine["capability"],
         *[f"{name} {versions[name]}" for name in ("torch", "transformers", "tokenizers") if name in versions],
     ]
-    return f"Measured on: {', '.join(parts)}."
+    speeds = [f"{value:,.0f} in {name}" for name, value in measured.get("gflops", {}).items()]
+    speed = f" Its GFLOPs a second in products of matrices: {', '.join(speeds)}." if speeds else ""
+    return f"Measured on: {', '.join(parts)}.{speed}"
 
 
 def percent(values: Sequence[float]) -> str:
