@@ -168,10 +168,11 @@ def test_the_shipped_models_distance_to_the_limit_reaches_the_page(folder):
 def test_taggers_reach_the_page_each_part_as_it_is_measured(folder):
     assert "python benchmarks/tagging.py" in page()
     run = {"f1": 0.4, "precision": 0.5, "recall": 0.3333, "accuracy": 0.9, "seconds": 61.0}
-    measured = {"machine": MACHINE, "versions": VERSIONS}
+    measured = {"machine": MACHINE, "gflops": {"float32": 20.2, "bf16": 1087.0}, "versions": VERSIONS}
     measured["features"] = {"WNUT 2017": {"fine-tuned": [run], "last": [run, run | {"f1": 0.3}]}}
     (folder / "tagging.json").write_text(json.dumps(measured))
     assert "| last | 35.0% (from 30.0% to 40.0%) |" in page()
+    assert "in products of matrices: 20 in float32, 1,087 in bf16." in page()
     assert "| bertmini |" not in page()
     measured["fine-tuning"] = {"runs": {"bertmini": [run], "trainer": [run]}}
     (folder / "tagging.json").write_text(json.dumps(measured))
