@@ -179,6 +179,19 @@ def test_taggers_reach_the_page_each_part_as_it_is_measured(folder):
     assert "| bertmini | 1 | 40.0% | 50.0% | 33.3% | 61 |" in page()
 
 
+def test_answers_reach_the_page_with_the_ratio_in_each_precision(folder):
+    assert "python benchmarks/inference.py" in page()
+    speeds = {"bertmini": 230.2, "bertmini_float32": 80.0, "pipeline": 22.0, "loop": 150.0}
+    measured = {"machine": MACHINE, "versions": VERSIONS, "rows": 20000, "rows_per_second": speeds}
+    measured |= {"ratio_to_pipeline": 10.46, "ratio_to_loop": 1.53, "ratio_to_pipeline_in_float32": 3.64}
+    measured |= {"same_labels_as_pipeline": 0.9939, "same_labels_as_pipeline_in_float32": 1}
+    (folder / "inference.json").write_text(json.dumps(measured))
+    text = page()
+    assert "| pipeline | 22 | 10.46 |" in text
+    assert "| pipeline, bertmini in float32 | 22 | 3.64 |" in text
+    assert "Of the 20,000 labels 99.39% are those of the pipeline, in float32 100.00%." in text
+
+
 def test_what_is_committed_fills_the_page():
     assert "<!-- results" not in page()
 

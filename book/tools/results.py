@@ -114,13 +114,14 @@ def pretraining_step() -> str:
             case["speed over transformers, tuned"],
             f"{case['bertmini']['peak_memory_mb']:,}",
             f"{case['transformers']['peak_memory_mb']:,}",
+            f"{case['peak_flops'] / 1e9:,.0f}",
             f"{case['share_of_peak']:.0%}",
         ]
         for case in measured["cases"]
     ]
     header = ["tokens a second", "bertmini", "transformers", "ratio", "ratio, tuned",
-              "memory, MB", "theirs", "share of peak"]  # fmt: skip
-    return "\n\n".join([table(header, rows), where(measured)])
+              "memory, MB", "theirs", "peak, GFLOPs a second", "share of it"]  # fmt: skip
+    return "\n\n".join([table(header, rows), where(measured | {"gflops": {}})])
 
 
 def padding() -> str:
@@ -133,6 +134,27 @@ def padding() -> str:
         for line in measured["tokens_per_second"]
     ]
     return "\n\n".join([table(["padding in a random batch", *forms], rows), where(measured)])
+
+
+def inference() -> str:
+    measured = read("inference")
+    if measured is None:
+        return missing("python benchmarks/inference.py --data DATA --model MODEL")
+    speed = measured["rows_per_second"]
+    rows = [
+        ["bertmini", speed["bertmini"], ""],
+        ["bertmini in float32", speed["bertmini_float32"], ""],
+        ["pipeline", speed["pipeline"], measured["ratio_to_pipeline"]],
+        ["pipeline, bertmini in float32", speed["pipeline"], measured["ratio_to_pipeline_in_float32"]],
+        ["the best loop by hand", speed["loop"], measured["ratio_to_loop"]],
+    ]
+    texts = [[name, f"{each:,.0f}", f"{ratio:.2f}" if ratio else ""] for name, each, ratio in rows]
+    same, exact = measured["same_labels_as_pipeline"], measured["same_labels_as_pipeline_in_float32"]
+    return "\n\n".join([
+        table(["", "rows a second", "bertmini's speed over it"], texts),
+        f"Of the {measured['rows']:,} labels {same:.2%} are those of the pipeline, in float32 {exact:.2%}.",
+        where(measured),
+    ])  # fmt: skip
 
 
 def cost() -> str:
@@ -537,6 +559,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         tokenizer,
         pretraining_step,
         padding,
+        inference,
         cost,
         gutenberg,
         finetuning,
