@@ -20,6 +20,7 @@ from bertmini.data.packing import pack
 from bertmini.model.bert import Bert
 from bertmini.model.one_way import LstmOnTop, SideBySide, read_by_lstm, read_side_by_side
 from bertmini.model.tagging import BertCrfForTokenClassification
+from bertmini.tasks.sequence import row_logits
 
 HEADS = (
     BertForSequenceClassification,
@@ -149,6 +150,16 @@ def test_the_gradient_reaches_everything_that_is_read(kind, change):
     # What shifts all scores of a softmax alike has no gradient.
     shifts = ("key.bias", "classifier.bias", "qa_outputs.bias")
     assert all(name.endswith(shifts) for name in untouched)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [BertForSequenceClassification, BertForMultipleChoice])
+def test_quick_answers_are_those_of_the_whole_model(kind):
+    batch = padded() | {"token_type_ids": torch.zeros(len(LENGTHS), max(LENGTHS), dtype=torch.long)}
+    models = [kind(tiny(direction)) for direction in (None, *DIRECTIONS)]
+    for model in map(randomized, [*models, side_by_side(kind), with_lstm(kind)]):
+        found, expected = row_logits(model, batch).flatten(), model(**batch).logits.flatten()
+        assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_a_head_begins_as_wide_as_what_it_reads_and_with_its_bias():

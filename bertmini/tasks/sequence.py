@@ -15,7 +15,7 @@ from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.inference import Precision, Rows, in_order, longest_row
 from bertmini.model.attention import attend
-from bertmini.model.bert import BertForSequenceClassification, attention_mask_for, positions
+from bertmini.model.bert import Bert, BertForSequenceClassification, attention_mask_for, positions
 from bertmini.training.loop import to_device
 
 Text = str | tuple[str, str] | dict[str, str] | Example
@@ -101,7 +101,9 @@ def row_logits(model: Any, batch: Batch) -> Tensor:
     """The logits of each row, of a model with a classifier on the pooled [CLS]."""
     # A model may have a reader's own attention (course.use), of which only the outside is known.
     is_own = all(type(part).__module__.startswith(("bertmini.", "torch.")) for part in model.modules())
-    return logits_of_first(model, **batch) if is_own else model(**batch).logits
+    # A model that reads one way sums a text up elsewhere, and what stands in a BERT's place has other layers.
+    reads_first = type(model.bert) is Bert and not model.config.direction
+    return logits_of_first(model, **batch) if is_own and reads_first else model(**batch).logits
 
 
 def logits_of_first(
@@ -110,7 +112,7 @@ def logits_of_first(
     """What `model(…).logits` gives, sooner: of the last layer only [CLS] is read, and only that is computed.
 
     Args:
-        model: in evaluation mode.
+        model: in evaluation mode; it reads both ways.
         input_ids, token_type_ids, attention_mask: [batch, length].
 
     Returns:
