@@ -87,6 +87,7 @@ class Pretraining:
     heads: int = 2
     embedding_size: int | None = None
     groups: int | None = None
+    shared_part: str | None = None
 
     @property
     def shape(self) -> Measured:
@@ -99,6 +100,7 @@ class Pretraining:
             "intermediate_size": 4 * self.width,
             "embedding_size": self.embedding_size,
             "num_hidden_groups": self.groups,
+            "shared_part": self.shared_part,
         }
 
     @property
@@ -291,6 +293,8 @@ TABLES = {
         ("inference", "entities"),
         (
             Row("all", ALBERT),
+            Row("attention", replace(ALBERT, groups=None, shared_part="attention")),
+            Row("the feed-forward network", replace(ALBERT, groups=None, shared_part="feed-forward")),
             Row("nothing", replace(ALBERT, groups=None)),
         ),
     ),

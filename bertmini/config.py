@@ -92,6 +92,12 @@ FAMILIES = {
 
 DIRECTIONS = ("left-to-right", "right-to-left")
 
+# What all layers may have in common while the rest is each layer's own, and a layer's parts that it means.
+SHARED_PARTS = {
+    "attention": ("attention", "attention_norm"),
+    "feed-forward": ("feed_forward", "feed_forward_norm"),
+}
+
 # Fields of transformers' that make another model than we have, and the value that makes ours.
 FIXED: dict[str, Any] = {
     "position_embedding_type": "absolute",
@@ -143,6 +149,8 @@ class BertConfig:
             takes `hidden_size`, without one (ALBERT's factorised embedding).
         num_hidden_groups: how many different layers there are; the layers of a group share their weights.
             None: all are different.
+        shared_part: what all layers have in common where the rest is each layer's own, a name in
+            `SHARED_PARTS`; None: nothing but what `num_hidden_groups` says.
         pooler_act: activation of the pooler, "tanh" or "relu".
         direction: of a language model that reads one way, a name in `DIRECTIONS`; None: it reads both ways.
         problem_type: "single_label_classification" or "regression"; None decides by the number of labels.
@@ -174,6 +182,7 @@ class BertConfig:
     pad_token_id: int = 0
     embedding_size: int | None = None
     num_hidden_groups: int | None = None
+    shared_part: str | None = None
     pooler_act: str = "tanh"
     direction: str | None = None
     classifier_dropout: float | None = None
@@ -196,6 +205,15 @@ class BertConfig:
         if (groups := self.num_hidden_groups) and self.num_hidden_layers % groups:
             raise InputError(
                 f"num_hidden_layers {self.num_hidden_layers} is not a multiple of num_hidden_groups {groups}"
+            )
+        if self.shared_part and self.shared_part not in SHARED_PARTS:
+            raise InputError(
+                f"shared_part is {self.shared_part!r}; expected one of {', '.join(SHARED_PARTS)}"
+            )
+        if self.shared_part and self.is_pruned:
+            raise InputError(
+                f"shared_part is {self.shared_part!r}, and the layers have different sizes; "
+                "expected one of the two"
             )
         if self.id2label and list(self.id2label) != list(range(len(self.id2label))):
             raise InputError(f"id2label numbers its labels {list(self.id2label)!r:.60}; expected 0, 1, …")
@@ -234,7 +252,7 @@ class BertConfig:
         It has BERT as a left-to-right model too, but sums a text up by its first token, which has seen
         nothing.
         """
-        if self.direction:
+        if self.direction or self.shared_part:
             return False
         parts = (self.embedding_size, self.num_hidden_groups)
         has_theirs = None not in parts if self.model_type == "albert" else parts == (None, None)
@@ -262,6 +280,11 @@ class BertConfig:
     def group_of(self, layer: int) -> int:
         """Which of the different layers stands at a depth, both from 0."""
         return layer * self.num_different_layers // self.num_hidden_layers
+
+    @property
+    def parts_in_common(self) -> tuple[str, ...]:
+        """The parts of a layer that are the first one's in all layers."""
+        return SHARED_PARTS[self.shared_part] if self.shared_part else ()
 
     def of_layer(self, number: int) -> BertConfig:
         """The configuration as one of the different layers has it, with the heads and units left there."""

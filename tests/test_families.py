@@ -11,7 +11,7 @@ import transformers
 from torch import nn
 
 from bertmini import BertConfig, InputError, WordPieceTokenizer
-from bertmini.config import FAMILIES
+from bertmini.config import FAMILIES, SHARED_PARTS
 from bertmini.model import bert as models
 from bertmini.model.choice import BertForMultipleChoice
 from bertmini.model.questions import BertForQuestionAnswering
@@ -186,6 +186,34 @@ def test_a_shared_layer_learns_from_every_depth():
     torch.testing.assert_close(one.encoder.layers[0].feed_forward.up.weight.grad, expected)
 
 
+@pytest.mark.parametrize("shared_part", list(SHARED_PARTS))
+def test_layers_may_have_one_part_in_common(shared_part, tmp_path):
+    """Its gradient is the sum of those of separate parts with the same weights; the others learn alone."""
+    fields = {"vocab_size": 30, "num_hidden_layers": 3, "hidden_dropout_prob": 0.0}
+    shared = BertConfig.preset("tiny", **fields, shared_part=shared_part)
+    torch.manual_seed(0)
+    one, many = models.BertForMaskedLM(shared), models.BertForMaskedLM(shared.replace(shared_part=None))
+    many.load_state_dict(one.state_dict())
+    ids = torch.randint(1, 30, (2, 7))
+    for model in (one.double(), many.double()):
+        model.eval()(ids).prediction_logits.square().sum().backward()
+    apart = many.bert.encoder.layers
+    for number, layer in enumerate(one.bert.encoder.layers):
+        for name, parameter in layer.named_parameters():
+            is_shared = name.split(".")[0] in SHARED_PARTS[shared_part]
+            gradients = [dict(each.named_parameters())[name].grad for each in apart]
+            expected = sum(gradients) if is_shared else gradients[number]
+            torch.testing.assert_close(parameter.grad, expected)
+
+    one.float().save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert (written["model_type"], written["shared_part"]) == ("bertmini", shared_part)
+    back = models.BertForMaskedLM.from_pretrained(tmp_path)
+    assert back.fresh == ()
+    assert len(list(back.parameters())) == len(list(one.parameters())) < len(list(many.parameters()))
+    assert torch.equal(back(ids).prediction_logits, one(ids).prediction_logits)
+
+
 def test_what_transformers_cannot_hold_says_so_and_comes_back(tmp_path):
     factorised = BertConfig.preset("tiny", vocab_size=30, embedding_size=7, num_hidden_groups=1)
     next_sentence = BertConfig.preset("tiny", "roberta", vocab_size=30)
@@ -229,6 +257,10 @@ def test_bad_configurations_are_refused_in_a_line(tmp_path):
         BertConfig.preset("tiny", "gpt2")
     with pytest.raises(InputError, match="num_hidden_layers 2 is not a multiple of num_hidden_groups 3"):
         BertConfig.preset("tiny", "albert", num_hidden_groups=3)
+    with pytest.raises(InputError, match="shared_part is 'norms'; expected one of attention, feed-forward"):
+        BertConfig.preset("tiny", shared_part="norms")
+    with pytest.raises(InputError, match="shared_part is 'attention', and the layers have different sizes"):
+        BertConfig.preset("tiny", shared_part="attention", heads_by_layer=[1, 2])
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "albert", "inner_group_num": 2}))
     with pytest.raises(InputError, match="inner_group_num is 2"):
         BertConfig.load(tmp_path / "config.json")

@@ -126,14 +126,17 @@ def transformers_name(name: str, names: dict[str, str] = BERT_NAMES, encoder: st
 
 
 def names_of(model: PretrainedModel) -> dict[str, str]:
-    """The names of a model's parameters, and those of transformers; the layers of a group are one there."""
+    """The names of a model's parameters, and those of transformers; what layers share has one name there."""
     config, family = model.config, model.config.model_type
     names = NAMES[family] | POOLERS.get((family, type(model).__name__), {})
 
-    def in_group(name: str) -> str:
-        return re.sub(r"(?<=\.layers\.)\d+", lambda match: str(config.group_of(int(match[0]))), name)
+    def owner(layer: re.Match[str]) -> str:
+        return "0" if layer[2] in config.parts_in_common else str(config.group_of(int(layer[1])))
 
-    return {name: transformers_name(in_group(name), names, family) for name in model.state_dict()}
+    def of_owner(name: str) -> str:
+        return re.sub(r"(?<=\.layers\.)(\d+)(?=\.(\w+))", owner, name)
+
+    return {name: transformers_name(of_owner(name), names, family) for name in model.state_dict()}
 
 
 def our_class(architecture: str) -> str:

@@ -65,7 +65,7 @@ class Layer(nn.Module):
 
 
 class Encoder(nn.Module):
-    """The stack of layers. Where the layers of a group share their weights, they are one module.
+    """The stack of layers. Where layers, or a part of each, share their weights, they are one module.
 
     With `checkpointing` a training step keeps each layer's input alone, and computes the rest again when the
     backward pass comes to that layer: a third more time for a small part of the memory (Chen et al. 2016,
@@ -77,6 +77,9 @@ class Encoder(nn.Module):
     def __init__(self, config: BertConfig) -> None:
         super().__init__()
         different = [Layer(config.of_layer(i)) for i in range(config.num_different_layers)]
+        for part in config.parts_in_common:
+            for layer in different[1:]:
+                setattr(layer, part, getattr(different[0], part))
         self.layers = nn.ModuleList(different[config.group_of(i)] for i in range(config.num_hidden_layers))
 
     def forward(
