@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bertmini.compress.imitate import Imitation, check_imitations, imitation_losses, look_inside
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, PretrainedModel
 from bertmini.model.heads import masked_lm_loss
@@ -70,11 +71,16 @@ class DistillationOutput:
 
 
 def distillation_loss(
-    teacher: PretrainedModel, temperature: float = 2.0, weights: tuple[float, float, float] = (5.0, 2.0, 1.0)
+    teacher: PretrainedModel,
+    temperature: float = 2.0,
+    weights: tuple[float, float, float] = (5.0, 2.0, 1.0),
+    imitations: Sequence[Imitation] = (),
 ) -> Callable[[nn.Module, dict[str, Tensor]], DistillationOutput]:
     """DistilBERT's triple loss, for `train(student, ..., loss=distillation_loss(teacher))`.
 
         L = w_soft · L_soft + w_hard · L_hard + w_cos · L_cos
+
+    and, where there are imitations, theirs beside the three.
 
     L_hard is what the student would be trained with alone: "mlm" (and "nsp" where it has that head and the
     batch that label), or "classification" or "regression" where the batch has labels. L_soft is called "soft"
@@ -84,12 +90,15 @@ def distillation_loss(
         teacher: a trained model of the student's kind, with its vocabulary or its labels.
         temperature: T of the soft targets.
         weights: (w_soft, w_hard, w_cos). w_cos must be 0 where the two differ in hidden size.
+        imitations: what else of the teacher is imitated, of `bertmini.compress.imitate`: `patient`, say, or
+            `tinybert`.
 
     Returns:
         A function of the student and a batch.
 
     Raises:
-        InputError: teacher and student differ in kind, outputs, or hidden size.
+        InputError: teacher and student differ in kind, outputs, or hidden size, or one of them lacks what is
+            to be imitated.
 
     Source: Sanh et al. 2019, section 3; weights and temperature from its code.
     """
@@ -98,12 +107,13 @@ def distillation_loss(
 
     def loss(student: nn.Module, batch: dict[str, Tensor]) -> DistillationOutput:
         check_pair(student, teacher, cosine)
+        check_imitations(imitations, student, teacher)
         over_tokens = isinstance(student, BertForMaskedLM)
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with torch.no_grad():
-            expected = teacher.to(batch["input_ids"].device)(**inputs)
+            expected, theirs = look_inside(teacher.to(batch["input_ids"].device), inputs, imitations)
         # Given labels, a head in training computes masked positions only; the teacher speaks on all of them.
-        output = student(**(inputs if over_tokens else batch))
+        output, ours = look_inside(student, inputs if over_tokens else batch, imitations)
         real = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()  # [batch, length]
         losses = dict(output.losses)
         if over_tokens:
@@ -114,7 +124,9 @@ def distillation_loss(
             losses["soft_labels"] = soft_target_loss(output.logits, expected.logits, temperature)
         if cosine:
             losses["cosine"] = cosine_loss(output.last_hidden_state[real], expected.last_hidden_state[real])
+        losses |= imitation_losses(imitations, ours, theirs, batch)
         weight = {"soft": soft, "soft_labels": soft, "cosine": cosine}
+        weight |= {each.loss: each.weight for each in imitations}
         return DistillationOutput(losses, {name: weight.get(name, hard) for name in losses})
 
     return loss
