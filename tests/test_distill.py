@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
 from bertmini import BertConfig, BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
 from bertmini.compress.distill import (
+    as_distilbert,
     cosine_loss,
     distillation_loss,
     soft_target_loss,
@@ -27,6 +29,8 @@ from bertmini.compress.imitate import (
 )
 from bertmini.data.packing import pack
 from bertmini.errors import InputError
+from bertmini.model.bert import Bert
+from bertmini.model.questions import BertForQuestionAnswering
 from bertmini.training import Options, Run, train
 
 CONFIG = BertConfig(
@@ -432,3 +436,73 @@ def test_an_imitation_without_a_name_or_a_pair_is_refused():
     teacher = teacher_of(BertForMaskedLM)
     with pytest.raises(InputError, match="the student has 1 layers, and none before the last one"):
         patient(student_from_teacher(teacher, [0]), teacher)
+
+
+# A student that is a DistilBERT
+
+
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [(Bert, transformers.DistilBertModel), (BertForMaskedLM, transformers.DistilBertForMaskedLM),
+     (BertForPreTraining, transformers.DistilBertForMaskedLM),
+     (BertForQuestionAnswering, transformers.DistilBertForQuestionAnswering)],
+)  # fmt: skip
+def test_a_distilbert_answers_as_the_bert_that_it_was_and_as_transformers_reads_it(kind, theirs, tmp_path):
+    torch.manual_seed(0)
+    teacher = kind(CONFIG.replace(id2label=None)).eval()
+    student = student_from_teacher(teacher, range(4), family="distilbert").eval()
+    batch = batch_at(0)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    with torch.no_grad():
+        mine, before = student(**inputs), teacher(**inputs)
+    real = batch["attention_mask"].bool()
+    answers = {"prediction_logits": "logits", "start_logits": "start_logits", "end_logits": "end_logits"}
+    for name in ("last_hidden_state", *answers):
+        if (expected := getattr(before, name, None)) is not None:
+            found = getattr(mine, name)
+            torch.testing.assert_close(found[real], expected[real], rtol=1e-4, atol=1e-4)
+    student.save_pretrained(tmp_path)
+    loaded, info = theirs.from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"] | info["unexpected_keys"]
+    with torch.no_grad():
+        output = loaded.eval()(**inputs)
+    names = {"last_hidden_state": "last_hidden_state"} if kind is Bert else answers
+    compared = [
+        torch.equal(getattr(mine, ours), output[name])
+        for ours, name in names.items()
+        if getattr(mine, ours, None) is not None
+    ]
+    assert compared
+    assert all(compared)
+
+
+def test_a_distilbert_has_neither_token_types_nor_pooler_nor_a_head_for_pairs():
+    teacher = BertForPreTraining(CONFIG.replace(extra={"objective": "mlm+nsp", "trained_positions": 9}))
+    student = student_from_teacher(teacher, family="distilbert")
+    left_out = {
+        name.removeprefix("bert.").split(".")[0] if "token_type" not in name else "token_type"
+        for name in teacher.state_dict().keys() - student.state_dict().keys()
+        if "layers" not in name
+    }
+    assert left_out == {"token_type", "pooler", "nsp_head"}
+    assert student.config.extra == {"trained_positions": 9}
+    folded = teacher.bert.embeddings.position.weight + teacher.bert.embeddings.token_type.weight[0]
+    assert torch.equal(student.bert.embeddings.position.weight, folded)
+    assert as_distilbert(student) is student
+
+
+def test_a_distilbert_is_taught_by_a_bert_that_reads_pairs():
+    teacher = teacher_of(BertForPreTraining)
+    student = student_from_teacher(teacher, family="distilbert")
+    batch = batch_at(0) | {"token_type_ids": torch.ones(8, 10, dtype=torch.long)}
+    output = distillation_loss(teacher, imitations=tinybert(student, teacher))(student.train(), batch)
+    assert output.losses.keys() == {"mlm", "soft", "cosine", "states", "attention"}
+
+
+def test_a_distilbert_of_what_is_no_bert_or_answers_through_its_pooler_is_refused():
+    with pytest.raises(InputError, match="the teacher is a roberta"):
+        student_from_teacher(BertForMaskedLM(CONFIG.replace(model_type="roberta")), family="distilbert")
+    with pytest.raises(InputError, match="BertForSequenceClassification answers through BERT's pooler"):
+        student_from_teacher(teacher_of(BertForSequenceClassification), family="distilbert")
+    with pytest.raises(InputError, match="family is 'albert'; expected distilbert"):
+        student_from_teacher(teacher_of(BertForMaskedLM), family="albert")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bertmini.compress.imitate import Imitation, check_imitations, imitation_losses, look_inside
+from bertmini.config import FAMILIES
 from bertmini.errors import InputError
-from bertmini.model.bert import BertForMaskedLM, PretrainedModel
+from bertmini.model.bert import Bert, BertForMaskedLM, PretrainedModel
 from bertmini.model.heads import masked_lm_loss
 
 
@@ -148,20 +150,28 @@ def check_pair(student: nn.Module, teacher: nn.Module, cosine_weight: float) -> 
             raise InputError(f"the teacher has {name} {theirs}, the student {ours}; make them equal{hint}")
 
 
-def student_from_teacher(teacher: PretrainedModel, layers: Sequence[int] | None = None) -> PretrainedModel:
+def student_from_teacher(
+    teacher: PretrainedModel, layers: Sequence[int] | None = None, family: str | None = None
+) -> PretrainedModel:
     """A shallower model that begins as some of the teacher's layers, with its embeddings and heads.
 
     Args:
         teacher: any of the models.
         layers: which layers to take, from 0; None takes every second one. DistilBERT's six of twelve are
             0, 2, 4, 7, 9, 11.
+        family: "distilbert" for a student without token types and pooler, as by `as_distilbert`; None: the
+            teacher's.
 
     Raises:
-        InputError: the teacher has no such layer.
+        InputError: the teacher has no such layer, or cannot begin a DistilBERT.
 
     Source: Sanh et al. 2019, section 3, "Student initialization".
     """
     teacher.config.refuse_quantized()
+    if family not in (None, "distilbert"):
+        raise InputError(f"a student's family is {family!r}; expected distilbert, or none for the teacher's")
+    if family:
+        teacher = as_distilbert(teacher)
     depth = teacher.config.num_hidden_layers
     chosen = list(range(0, depth, 2) if layers is None else layers)
     if not chosen or not all(0 <= layer < depth for layer in chosen):
@@ -173,4 +183,40 @@ def student_from_teacher(teacher: PretrainedModel, layers: Sequence[int] | None 
         return re.sub(r"(?<=encoder\.layers\.)\d+", lambda match: str(chosen[int(match[0])]), name)
 
     student.load_state_dict({name: weights[in_teacher(name)] for name in student.state_dict()})
+    return student
+
+
+def as_distilbert(model: PretrainedModel) -> PretrainedModel:
+    """A BERT as a DistilBERT: without token types, without pooler, and without the head for sentence pairs.
+
+    Each token of a single text gets the first row of the token types. It is added to every position, and so
+    hidden states and answers stay the same, up to rounding. In a pair the second text loses its mark.
+
+    Args:
+        model: a BERT, bare or with a head that reads the hidden states; it stays as it is.
+
+    Raises:
+        InputError: it is of another family, or answers through its pooler.
+
+    Source: Sanh et al. 2019, section 3, "Student architecture"; there the token types are left out.
+    """
+    config, family = model.config, FAMILIES["distilbert"]
+    if config.model_type == "distilbert":
+        return model
+    if config.model_type != "bert":
+        raise InputError(f"the teacher is a {config.model_type}; a distilbert is made of a bert: take one")
+    encoder: Any = model if isinstance(model, Bert) else model.bert
+    if not isinstance(model, Bert | BertForMaskedLM) and encoder.pooler is not None:
+        raise InputError(
+            f"a {type(model).__name__} answers through BERT's pooler, and DistilBERT has another; make the "
+            "student from the pretrained model, and fine-tune it"
+        )
+    kind = BertForMaskedLM if isinstance(model, BertForMaskedLM) else type(model)
+    fields = family.defaults | {"model_type": "distilbert", "num_hidden_layers": config.num_hidden_layers}
+    extra = {name: value for name, value in config.extra.items() if name != "objective"}  # it may be of pairs
+    student, weights = kind(config.replace(**fields, extra=extra)), model.state_dict()
+    if encoder.embeddings.token_type is not None:
+        name = "embeddings.position.weight" if isinstance(model, Bert) else "bert.embeddings.position.weight"
+        weights[name] = weights[name] + encoder.embeddings.token_type.weight[0]
+    student.load_state_dict({name: weights[name] for name in student.state_dict()})
     return student
