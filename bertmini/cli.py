@@ -300,6 +300,8 @@ class Pretrain:
     of a name."""
     mask_rate: Number = 0.15
     """Share of the pieces that is masked."""
+    mask_smoothing: Number = 0.0
+    """Mask rare pieces more often, with weights of count^-X; DistilBERT's code has 0.7. 0: all alike."""
     static_masks: MaybeCount = None
     """Draw masks and pairs so many times and repeat them; BERT's own data did with 10. Without it: anew in
     each epoch."""
@@ -338,7 +340,7 @@ class Pretrain:
         settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, objective)
         units = pretrain.masking_units(self.masking, tokenizer, self.names)
         masking: dict[str, Any] = {"units": units, "rate": self.mask_rate, "inputs": self.inputs}
-        masking["static_masks"] = self.static_masks
+        masking |= {"static_masks": self.static_masks, "smoothing": self.mask_smoothing}
         batches = pretrain.training_data(documents, *settings, seed=self.training.seed, **masking)
         evaluate = held_out and pretrain.held_out_metrics(held_out, *settings, gazette=self.is_gazette)
         model = self.get_model(tokenizer, objective)
@@ -823,6 +825,14 @@ class Distill:
     """The teacher's layers, from 0, that the student begins with. Without it: every second one."""
     temperature: Number = 2.0
     """Softness of the teacher's answers; 1 leaves them as they are."""
+    intermediate: Annotated[Literal["patient", "tinybert"] | None, unset("patient|tinybert")] = None
+    """What the student's layers imitate beside the last one: directions of hidden states, or hidden states
+    with the embeddings and attention scores. Without it: nothing."""
+    family: Annotated[Literal["distilbert"] | None, unset("distilbert")] = None
+    """The student's architecture: without token types and pooler. Without it: the teacher's."""
+    mask_smoothing: Number = 0.0
+    """Mask rare pieces of running text more often, with weights of count^-X; DistilBERT's code has 0.7. 0:
+    all alike."""
     resume: bool = False
     """Continue the interrupted run in --out, with the options that it began with."""
     training: DistillTraining = field(default_factory=DistillTraining)
@@ -830,6 +840,7 @@ class Distill:
 
     def run(self) -> None:
         from bertmini.compress.distill import distillation_loss, student_from_teacher
+        from bertmini.compress.imitate import INTERMEDIATE
         from bertmini.predict import Predictor
 
         if not self.resume:
@@ -848,33 +859,38 @@ class Distill:
             teacher.tokenizer.model_max_length = self.training.max_length
         options = pretraining_options(self.training, learning_rate=5e-4 if teacher.fills else 5e-5)
         prepare = self.from_text if teacher.fills else self.from_examples
-        options, data, learn = prepare(teacher, options)
-        student = student_from_teacher(teacher.model, self.layers)
-        loss = distillation_loss(teacher.model, self.temperature)
+        student = student_from_teacher(teacher.model, self.layers, self.family)
+        kind = self.intermediate
+        imitations = INTERMEDIATE[kind](student, teacher.model) if kind else []
+        options, data, learn = prepare(teacher, student, options)
+        loss = distillation_loss(teacher.model, self.temperature, imitations=imitations)
         with run_directory(self, options, data) as run:
             metrics = learn(student, options, loss=loss, run=run)
             run.finish(metrics, student, teacher.tokenizer)
         report(self.out, metrics)
 
-    def from_text(self, teacher: Any, options: Options) -> tuple[Options, Any, Any]:
+    def from_text(self, teacher: Any, student: Any, options: Options) -> tuple[Options, Any, Any]:
         """How and from what to learn with a pretrained teacher."""
         from bertmini.tasks import pretrain
 
         documents, held_out = self.reading.read(self.data, self.training.held_out)
-        objective = pretrain.objective_of(teacher.model)
+        objective = pretrain.objective_of(student)
         settings = (teacher.tokenizer, options.batch_size, teacher.tokenizer.model_max_length, objective)
-        batches = pretrain.training_data(documents, *settings, seed=options.seed)
+        batches = pretrain.training_data(
+            documents, *settings, seed=options.seed, smoothing=self.mask_smoothing
+        )
         is_gazette = self.data == ("gazette",)
         evaluate = pretrain.held_out_metrics(held_out, *settings, gazette=is_gazette) if held_out else None
         return options, [documents, held_out], partial(pretrain.pretrain, data=batches, evaluate=evaluate)
 
-    def from_examples(self, teacher: Any, options: Options) -> tuple[Options, Any, Any]:
+    def from_examples(self, teacher: Any, student: Any, options: Options) -> tuple[Options, Any, Any]:
         """How and from what to learn with a fine-tuned teacher."""
         from bertmini.tasks import finetune
 
-        if self.reading.documents or self.reading.separator:
+        if self.reading.documents or self.reading.separator or self.mask_smoothing:
             raise InputError(
-                "--documents and --separator are for running text; leave them out for labelled data"
+                "--documents, --separator and --mask-smoothing are for running text; leave them out for "
+                "labelled data"
             )
 
         reading = TaskReading(encoding=self.reading.encoding, strict=self.reading.strict)
@@ -1578,7 +1594,7 @@ LEAST = {"restarts": 1, "seed": 0, "held_out": 0, "weight_decay": 0, "length_pen
 LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
 LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus", "processes"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
-LEAST["rates"] = 10
+LEAST |= {"rates": 10, "mask_smoothing": 0}
 ABOVE_0 = ("learning_rate", "lowest", "highest", "minutes", "temperature", "tokens", "link")
 SHARES = ("prune_heads", "prune_units", "sparsity")
 BELOW_1 = ("ema", "dropout", "warmup_share", "short_share", "ramp_share")

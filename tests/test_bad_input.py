@@ -341,6 +341,10 @@ def test_a_run_that_is_refused_after_it_was_begun_leaves_nothing(refused, small_
     line = refused(f"pretrain {common} --vocab-size 500 --preset tiny --learning-rate 1e18 --short-share 0")
     assert "no longer a number" in line
     assert "layers [7]" in refused(f"distill --teacher {pretrained} {common} --layers 7")
+    patient = f"distill --teacher {pretrained} {common} --intermediate patient"
+    assert "none before the last" in refused(patient)
+    weighted = f"pretrain --init {pretrained} {common} --masking whole-word --mask-smoothing 0.7"
+    assert "single pieces" in refused(weighted)
 
 
 def test_a_folder_without_a_train_part_teaches_no_student(refused, classifier, mood_files, tmp_path):
@@ -352,6 +356,9 @@ def test_a_folder_without_a_train_part_teaches_no_student(refused, classifier, m
     shutil.copy(mood_files / "train.txt", part)
     command = f"distill --teacher {classifier} --data {part} --out {out} --documents 5"
     assert "for running text" in refused(command)
+    command = f"distill --teacher {classifier} --data {part} --out {out}"
+    assert "for running text" in refused(f"{command} --mask-smoothing 0.7")
+    assert "through BERT's pooler" in refused(f"{command} --family distilbert")
 
 
 def test_patience_without_a_dev_part_is_refused(refused, mood_files, pretrained, tmp_path):
@@ -410,6 +417,7 @@ def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
         ("evaluate --data x --batch-size -2", "--batch-size -2: expected 1 or more"),
         ("distill --out x", "--teacher DIR is missing"),
         ("distill --out x --teacher y --temperature -3", "--temperature -3.0: expected more than 0"),
+        ("distill --out x --teacher y --mask-smoothing -1", "--mask-smoothing -1.0: expected 0 or more"),
         ("cost --link inf", "--link inf: expected a smaller number"),
         ("gazette export emotion --out x --rows -3", "--rows -3: expected 1 or more"),
         ("train-tokenizer --out x --vocab-size", "--vocab-size"),

@@ -366,6 +366,18 @@ def test_a_student_is_distilled_from_a_pretrained_teacher(pretrained, small_corp
     assert {"soft", "mlm", "cosine"} <= set(json.loads((out / "metrics.json").read_text())["train"])
 
 
+def test_a_student_imitates_layers_and_is_a_distilbert(pretrained, small_corpus, tmp_path):
+    out = tmp_path / "student"
+    command = f"distill --teacher {pretrained} --data {small_corpus} --out {out} --steps 2"
+    command += " --family distilbert --intermediate tinybert --mask-smoothing 0.7"
+    assert main(command.split()) == 0
+    config = json.loads((out / "config.json").read_text())
+    assert (config["model_type"], config["n_layers"]) == ("distilbert", 1)
+    losses = json.loads((out / "metrics.json").read_text())["train"].keys()
+    assert losses >= {"soft", "mlm", "cosine", "states", "attention"}
+    assert "nsp" not in losses
+
+
 def test_a_student_is_distilled_from_a_fine_tuned_teacher(classifier, mood_files, tmp_path, capsys):
     out = tmp_path / "student"
     command = f"distill --teacher {classifier} --data {mood_files} --out {out} --steps 60 --batch-size 8"

@@ -188,7 +188,8 @@ def lines(tmp_path_factory) -> dict[str, str]:
         "pretrain": f"pretrain --init {folder}/model --short-share 0.2 --steps 10 {text} {learning}",
         "finetune classify": f"finetune classify --model {folder}/model --data {folder}/moods --epochs 2"
         f" --accumulation 2 --max-length 16 {learning}",
-        "distill": f"distill --teacher {folder}/model --steps 8 {text} {learning}",
+        "distill": f"distill --teacher {folder}/model --steps 8 --intermediate tinybert --mask-smoothing 0.7"
+        f" {text} {learning}",
     }
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections import Counter
 
+import numpy as np
 import pytest
 import torch
 
 from bertmini import InputError
 from bertmini.data.batches import PretrainingData
-from bertmini.data.corpus import Corpus
-from bertmini.data.masking import Entities, NGrams, WholeWords, mask_tokens
-from bertmini.tasks.pretrain import masking_units
+from bertmini.data.corpus import Corpus, piece_counts
+from bertmini.data.masking import Entities, NGrams, WholeWords, mask_tokens, rarity_weights
+from bertmini.tasks.pretrain import masking_units, training_data
 from bertmini.tokenizer import WordPieceTokenizer
 
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefgh", "##a", "##b", "##c"]
@@ -190,3 +192,72 @@ def test_maskings_by_name(tmp_path):
         masking_units("ngram", TOKENIZER, "names.txt")
     with pytest.raises(InputError, match="masking is 'word'; expected one of token, whole-word"):
         masking_units("word", TOKENIZER)
+
+
+# Rare pieces
+
+
+def test_weights_are_counts_to_a_negative_power():
+    counts = np.array([0, 1, 4, 10_000])
+    expected = np.maximum(counts, 1) ** -0.7  # as in DistilBERT's train.py
+    assert np.allclose(rarity_weights(counts, 0.7), expected, rtol=1e-6)
+    assert rarity_weights(counts, 0.0).tolist() == [1.0] * 4
+
+
+def test_pieces_are_counted_over_all_blocks():
+    blocks = [Corpus.from_documents([[text]], TOKENIZER) for text in ("a b a", "c ab", "a")]
+    counts = dict(zip(PIECES, piece_counts(blocks, len(PIECES)).tolist(), strict=True))
+    assert {piece: count for piece, count in counts.items() if count} == {"a": 4, "b": 1, "c": 1, "##b": 1}
+    assert piece_counts(blocks[0], len(PIECES)).sum() == 3
+
+
+def chances_of_two(weights):
+    """How likely each is among two that are drawn one after the other by their weights."""
+    total, found = sum(weights), []
+    for weight in weights:
+        others = list(weights)
+        others.remove(weight)
+        second = sum(other / total * weight / (total - other) for other in others)
+        found.append(weight / total + second)
+    return found
+
+
+def test_pieces_are_masked_by_their_weights():
+    ids, rows = row("[CLS] a b c d e [SEP] [PAD]"), 20_000
+    weights = torch.ones(len(PIECES))
+    weights[ids[0, 1:6]] = torch.tensor([1.0, 0.5, 0.25, 0.1, 0.02])
+    _, labels = masked(ids.repeat(rows, 1), rate=0.4, weights=weights)
+    chosen = labels != -100
+    assert (chosen.sum(dim=1) == 2).all()  # the rate stays what was asked for
+    shares = chosen.double().mean(dim=0)
+    assert shares[[0, 6, 7]].sum() == 0
+    for share, expected in zip(shares[1:6], chances_of_two([1.0, 0.5, 0.25, 0.1, 0.02]), strict=True):
+        assert abs(share - expected) < 4 * (expected * (1 - expected) / rows) ** 0.5
+
+
+def test_pieces_of_one_weight_are_masked_as_without_weights():
+    ids = torch.randint(2, len(PIECES), (50, 40), generator=torch.Generator().manual_seed(1))
+    for mine, theirs in zip(masked(ids, weights=torch.ones(len(PIECES))), masked(ids), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_weighted_masks_depend_on_seed_and_step_alone_and_are_shared_among_processes():
+    documents = [["a b c d e f g h ab abc b c a a a a"] * 3 for _ in range(12)]
+    settings = (TOKENIZER, 4, 16, "mlm", 5)
+    one, other = (training_data(documents, *settings, smoothing=0.7) for _ in range(2))
+    other.batch(0)
+    whole = one.batch(7)
+    assert torch.equal(whole["labels"], other.batch(7)["labels"])
+    assert not torch.equal(whole["labels"], training_data(documents, *settings).batch(7)["labels"])
+    for rank in (0, 1):
+        part = dataclasses.replace(one, part=(rank, 2)).batch(7)
+        assert torch.equal(part["labels"], whole["labels"][rank::2])
+
+
+def test_weights_where_no_single_piece_is_chosen_are_refused():
+    documents = [["a b c d e f g h"]] * 4
+    for objective, units in (("mlm", WholeWords(TOKENIZER)), ("ltr", None)):
+        with pytest.raises(InputError, match="weights choose single pieces"):
+            training_data(documents, TOKENIZER, 4, 16, objective, 0, smoothing=0.5, units=units)
+    with pytest.raises(InputError, match=r"smoothing of mask weights is -1; expected 0 or more"):
+        rarity_weights([1, 2], -1)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bertmini.compress.imitate import Imitation, check_imitations, imitation_losses, look_inside
+from bertmini.config import FAMILIES
 from bertmini.errors import InputError
-from bertmini.model.bert import BertForMaskedLM, PretrainedModel
+from bertmini.model.bert import Bert, BertForMaskedLM, PretrainedModel
 from bertmini.model.heads import masked_lm_loss
 
 
@@ -70,11 +73,16 @@ class DistillationOutput:
 
 
 def distillation_loss(
-    teacher: PretrainedModel, temperature: float = 2.0, weights: tuple[float, float, float] = (5.0, 2.0, 1.0)
+    teacher: PretrainedModel,
+    temperature: float = 2.0,
+    weights: tuple[float, float, float] = (5.0, 2.0, 1.0),
+    imitations: Sequence[Imitation] = (),
 ) -> Callable[[nn.Module, dict[str, Tensor]], DistillationOutput]:
     """DistilBERT's triple loss, for `train(student, ..., loss=distillation_loss(teacher))`.
 
         L = w_soft · L_soft + w_hard · L_hard + w_cos · L_cos
+
+    and, where there are imitations, theirs beside the three.
 
     L_hard is what the student would be trained with alone: "mlm" (and "nsp" where it has that head and the
     batch that label), or "classification" or "regression" where the batch has labels. L_soft is called "soft"
@@ -84,12 +92,15 @@ def distillation_loss(
         teacher: a trained model of the student's kind, with its vocabulary or its labels.
         temperature: T of the soft targets.
         weights: (w_soft, w_hard, w_cos). w_cos must be 0 where the two differ in hidden size.
+        imitations: what else of the teacher is imitated, of `bertmini.compress.imitate`: `patient`, say, or
+            `tinybert`.
 
     Returns:
         A function of the student and a batch.
 
     Raises:
-        InputError: teacher and student differ in kind, outputs, or hidden size.
+        InputError: teacher and student differ in kind, outputs, or hidden size, or one of them lacks what is
+            to be imitated.
 
     Source: Sanh et al. 2019, section 3; weights and temperature from its code.
     """
@@ -98,12 +109,13 @@ def distillation_loss(
 
     def loss(student: nn.Module, batch: dict[str, Tensor]) -> DistillationOutput:
         check_pair(student, teacher, cosine)
+        check_imitations(imitations, student, teacher)
         over_tokens = isinstance(student, BertForMaskedLM)
         inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
         with torch.no_grad():
-            expected = teacher.to(batch["input_ids"].device)(**inputs)
+            expected, theirs = look_inside(teacher.to(batch["input_ids"].device), inputs, imitations)
         # Given labels, a head in training computes masked positions only; the teacher speaks on all of them.
-        output = student(**(inputs if over_tokens else batch))
+        output, ours = look_inside(student, inputs if over_tokens else batch, imitations)
         real = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()  # [batch, length]
         losses = dict(output.losses)
         if over_tokens:
@@ -114,7 +126,9 @@ def distillation_loss(
             losses["soft_labels"] = soft_target_loss(output.logits, expected.logits, temperature)
         if cosine:
             losses["cosine"] = cosine_loss(output.last_hidden_state[real], expected.last_hidden_state[real])
+        losses |= imitation_losses(imitations, ours, theirs, batch)
         weight = {"soft": soft, "soft_labels": soft, "cosine": cosine}
+        weight |= {each.loss: each.weight for each in imitations}
         return DistillationOutput(losses, {name: weight.get(name, hard) for name in losses})
 
     return loss
@@ -136,20 +150,28 @@ def check_pair(student: nn.Module, teacher: nn.Module, cosine_weight: float) -> 
             raise InputError(f"the teacher has {name} {theirs}, the student {ours}; make them equal{hint}")
 
 
-def student_from_teacher(teacher: PretrainedModel, layers: Sequence[int] | None = None) -> PretrainedModel:
+def student_from_teacher(
+    teacher: PretrainedModel, layers: Sequence[int] | None = None, family: str | None = None
+) -> PretrainedModel:
     """A shallower model that begins as some of the teacher's layers, with its embeddings and heads.
 
     Args:
         teacher: any of the models.
         layers: which layers to take, from 0; None takes every second one. DistilBERT's six of twelve are
             0, 2, 4, 7, 9, 11.
+        family: "distilbert" for a student without token types and pooler, as by `as_distilbert`; None: the
+            teacher's.
 
     Raises:
-        InputError: the teacher has no such layer.
+        InputError: the teacher has no such layer, or cannot begin a DistilBERT.
 
     Source: Sanh et al. 2019, section 3, "Student initialization".
     """
     teacher.config.refuse_quantized()
+    if family not in (None, "distilbert"):
+        raise InputError(f"a student's family is {family!r}; expected distilbert, or none for the teacher's")
+    if family:
+        teacher = as_distilbert(teacher)
     depth = teacher.config.num_hidden_layers
     chosen = list(range(0, depth, 2) if layers is None else layers)
     if not chosen or not all(0 <= layer < depth for layer in chosen):
@@ -161,4 +183,40 @@ def student_from_teacher(teacher: PretrainedModel, layers: Sequence[int] | None 
         return re.sub(r"(?<=encoder\.layers\.)\d+", lambda match: str(chosen[int(match[0])]), name)
 
     student.load_state_dict({name: weights[in_teacher(name)] for name in student.state_dict()})
+    return student
+
+
+def as_distilbert(model: PretrainedModel) -> PretrainedModel:
+    """A BERT as a DistilBERT: without token types, without pooler, and without the head for sentence pairs.
+
+    Each token of a single text gets the first row of the token types. It is added to every position, and so
+    hidden states and answers stay the same, up to rounding. In a pair the second text loses its mark.
+
+    Args:
+        model: a BERT, bare or with a head that reads the hidden states; it stays as it is.
+
+    Raises:
+        InputError: it is of another family, or answers through its pooler.
+
+    Source: Sanh et al. 2019, section 3, "Student architecture"; there the token types are left out.
+    """
+    config, family = model.config, FAMILIES["distilbert"]
+    if config.model_type == "distilbert":
+        return model
+    if config.model_type != "bert":
+        raise InputError(f"the teacher is a {config.model_type}; a distilbert is made of a bert: take one")
+    encoder: Any = model if isinstance(model, Bert) else model.bert
+    if not isinstance(model, Bert | BertForMaskedLM) and encoder.pooler is not None:
+        raise InputError(
+            f"a {type(model).__name__} answers through BERT's pooler, and DistilBERT has another; make the "
+            "student from the pretrained model, and fine-tune it"
+        )
+    kind = BertForMaskedLM if isinstance(model, BertForMaskedLM) else type(model)
+    fields = family.defaults | {"model_type": "distilbert", "num_hidden_layers": config.num_hidden_layers}
+    extra = {name: value for name, value in config.extra.items() if name != "objective"}  # it may be of pairs
+    student, weights = kind(config.replace(**fields, extra=extra)), model.state_dict()
+    if encoder.embeddings.token_type is not None:
+        name = "embeddings.position.weight" if isinstance(model, Bert) else "bert.embeddings.position.weight"
+        weights[name] = weights[name] + encoder.embeddings.token_type.weight[0]
+    student.load_state_dict({name: weights[name] for name in student.state_dict()})
     return student

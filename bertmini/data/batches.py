@@ -186,6 +186,8 @@ class PretrainingData:
             (next sentence, "nsp", or their order, "sop"); or the next piece in one direction is asked for.
         inputs: a name in `INPUTS` that the objective allows; None: its first.
         rate: share of the tokens that is masked.
+        weights: of each piece, [vocab], by which single tokens are chosen, as `rarity_weights` gives them;
+            None: all alike.
         static_masks: None draws pairs and masks anew for each epoch; n draws them n times, then repeats
             them, as BERT's own data did with n = 10.
         part: (rank, processes); each process gets its own rows of a batch, masked as one process masks them.
@@ -203,6 +205,7 @@ class PretrainingData:
     units: Units | None = None
     inputs: str | None = None
     rate: float = RATE
+    weights: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -210,6 +213,11 @@ class PretrainingData:
         if not 0 < self.rate < 1:
             raise InputError(f"the masking rate is {self.rate}; it must be between 0 and 1")
         self.asked = OBJECTIVES[self.objective]
+        if self.weights is not None and (self.units or self.asked.direction):
+            raise InputError(
+                "weights choose single pieces to mask; leave them out where units of several are masked, or "
+                f"none (the objective is {self.objective})"
+            )
         self.inputs = self.inputs or self.asked.inputs[0]
         if self.inputs not in self.asked.inputs:
             raise InputError(
@@ -285,10 +293,11 @@ class PretrainingData:
             batch = {name: tensor[own] for name, tensor in batch.items()}
             batch["labels"] = coming_next(input_ids[own], maskable[own], self.asked.direction)
             return without_a_say(batch, len(rows), self.part)
-        # Another function may stand in the place of mask_tokens, and know neither processes nor units.
+        # Another function may stand in the place of mask_tokens, and know nothing of what few ask for.
         asked: dict[str, Any] = {} if self.part == WHOLE else {"rows": own}
         asked |= {"units": self.units} if self.units else {}
         asked |= {"rate": self.rate} if self.rate != RATE else {}
+        asked |= {"weights": self.weights} if self.weights is not None else {}
         draw = epoch * len(self._blocks) + block
         chance = np.random.SeedSequence([self.seed, draw, index]).generate_state(1, np.uint64)
         masked_ids, labels = mask_tokens(

@@ -76,6 +76,15 @@ class Corpus:
         return len(self.token_ids)
 
 
+def piece_counts(corpus: Corpus | Sequence[Corpus], vocab_size: int) -> np.ndarray:
+    """How often each piece stands in a corpus, or in all blocks of one: int64 [vocab]."""
+    blocks = corpus if isinstance(corpus, Sequence) else [corpus]
+    counts = np.zeros(vocab_size, np.int64)
+    for block in blocks:
+        counts += np.bincount(block.token_ids, minlength=vocab_size)
+    return counts
+
+
 def running(sentences: Iterable[str], tokenizer: Any) -> Iterable[str]:
     """The sentences of a document as they stand in it, a space before each but the first where it counts."""
     if not tokenizer.keeps_spaces:

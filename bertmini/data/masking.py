@@ -31,6 +31,7 @@ def mask_tokens(
     random_share: float = 0.1,
     rows: slice = slice(None),
     units: Units | None = None,
+    weights: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose tokens to predict and hide most of them (Devlin et al. 2018, sections 3.1 and A.1).
 
@@ -43,6 +44,7 @@ def mask_tokens(
         mask_share, random_share: shares of the chosen that become [MASK] and a random token; the rest stays.
         rows: those to mask; their masks are the ones that they get among all rows.
         units: says which tokens are chosen together, a value of `MASKING`; None: each by itself.
+        weights: of each piece, [vocab], above 0, to choose single tokens by; None: all alike.
 
     Returns:
         (ids with masks, labels), int64 [rows, length]; the label is -100 where nothing is predicted.
@@ -60,7 +62,9 @@ def mask_tokens(
     if units:
         chosen = choose_units(scores, begins, maskable, how_many, chance)
     else:  # in each row the maskable tokens with the lowest random scores
-        rank = scores.masked_fill(~maskable, 2.0).argsort(dim=1).argsort(dim=1)  # [batch, length]
+        if weights is not None:  # a race, in which the next to arrive is each with its share of the weights
+            scores = -torch.log1p(-scores) / weights[input_ids]
+        rank = scores.masked_fill(~maskable, torch.inf).argsort(dim=1).argsort(dim=1)  # [batch, length]
         chosen = maskable & (rank < how_many)
     labels = torch.where(chosen, input_ids, -100)
 
@@ -69,6 +73,26 @@ def mask_tokens(
     masked_ids = torch.where(chosen & (fate < mask_share + random_share), random_ids, input_ids)
     masked_ids = torch.where(chosen & (fate < mask_share), mask_token_id, masked_ids)
     return masked_ids, labels
+
+
+def rarity_weights(counts: Any, smoothing: float) -> Tensor:
+    """Weights by which rare pieces are masked more often: max(count, 1)^-smoothing.
+
+    Args:
+        counts: how often each piece stands in the corpus, int [vocab].
+        smoothing: 0 gives all the same weight, 1 lets each piece be masked about as often as any other.
+
+    Returns:
+        float32 [vocab], from 0 to 1.
+
+    Raises:
+        InputError: the smoothing is below 0.
+
+    Source: Lample & Conneau 2019, arXiv 1901.07291, section 3.3, with 0.5; DistilBERT's code has 0.7.
+    """
+    if smoothing < 0:
+        raise InputError(f"the smoothing of mask weights is {smoothing}; expected 0 or more")
+    return torch.as_tensor(counts).clamp(min=1).double().pow(-smoothing).float()
 
 
 def choose_units(

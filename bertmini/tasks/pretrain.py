@@ -16,8 +16,8 @@ from torch import nn
 from bertmini.config import BertConfig
 from bertmini.data import hub
 from bertmini.data.batches import OBJECTIVES, Batch, PretrainingData, pad_inputs
-from bertmini.data.corpus import Corpus
-from bertmini.data.masking import MASKING, Entities, Units
+from bertmini.data.corpus import Corpus, piece_counts
+from bertmini.data.masking import MASKING, Entities, Units, rarity_weights
 from bertmini.data.prepare import Prepared, is_prepared
 from bertmini.data.task_files import Example, read_task
 from bertmini.data.text import (
@@ -297,11 +297,14 @@ def training_data(
     max_length: int,
     objective: str,
     seed: int,
+    smoothing: float = 0.0,
     **masking: Any,
 ) -> PretrainingData:
     """Batches of documents, tokenised at once, or of a prepared corpus: this process's rows of them.
 
     Args:
+        smoothing: how much more often rare pieces are masked, as in `rarity_weights`; they are counted once,
+            over the whole corpus.
         masking: `units`, `rate`, `static_masks` and `inputs` of `PretrainingData`.
     """
     corpus = tokenised(documents, tokenizer)
@@ -309,6 +312,8 @@ def training_data(
         # Examples are shuffled, and sorted by length, within a block: it has to have many batches.
         corpus = Prepared(corpus.directory, corpus.part, at_least=128 * batch_size * max_length)
     part = processes().part
+    if smoothing:
+        masking["weights"] = rarity_weights(piece_counts(corpus, len(tokenizer)), smoothing)
     return PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective, part=part, **masking)
 
 

@@ -266,8 +266,8 @@ def count_targets(name: str, batch: Batch) -> int:
     if labels is not None and name == "contrastive_loss":  # sentence vectors: pairs that belong together
         return int((labels == 1).sum())
     targets = len(batch["input_ids"]) if labels is None else int((labels != -100).sum())
-    if name in ("soft", "cosine"):  # distillation: every token that is not padding, of rows that count
-        return count_tokens(batch) if targets else 0
+    if name in COUNTS:
+        return COUNTS[name](batch) if targets else 0
     return targets
 
 
@@ -278,6 +278,26 @@ def count_tokens(batch: Batch) -> int:
         return batch["input_ids"].numel()
     # Of a mask [batch, query, key] a token is what anybody may look at.
     return int((mask.any(dim=1) if mask.dim() == 3 else mask).sum())
+
+
+def count_rows(batch: Batch) -> int:
+    """The texts or pairs of texts of a batch."""
+    return len(batch["cu_seqlens"]) - 1 if "cu_seqlens" in batch else len(batch["input_ids"])
+
+
+def count_pairs(batch: Batch) -> int:
+    """The pairs of tokens of one row, of all rows of a batch, without padding."""
+    real = batch.get("attention_mask", torch.ones_like(batch["input_ids"]))
+    lengths = batch["cu_seqlens"].diff() if "cu_seqlens" in batch else real.sum(dim=1)
+    return int((lengths**2).sum())
+
+
+# What losses of distillation are means over, of rows that count: the student answers the teacher, not labels.
+COUNTS: dict[str, Callable[[Batch], int]] = {
+    **dict.fromkeys(("soft", "cosine", "states", "patient"), count_tokens),
+    "attention": count_pairs,
+    "patient_cls": count_rows,
+}
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, options: Options, step: int) -> float:
@@ -358,10 +378,7 @@ def work_of(batches: list[Batch], model: Any) -> tuple[float, float]:
     tokens = sum(map(count_tokens, batches))
     if not tokens or not hasattr(model, "config"):
         return tokens, 0.0
-    rows = sum(
-        len(batch["cu_seqlens"]) - 1 if "cu_seqlens" in batch else len(batch["input_ids"])
-        for batch in batches
-    )
+    rows = sum(map(count_rows, batches))
     masked = MASKED if hasattr(model, "mlm_head") else 0.0
     forward = flops(model.config, tokens / rows, nsp=hasattr(model, "nsp_head"), masked=masked)  # type: ignore[arg-type]
     return tokens, 3 * tokens * sum(forward.values())  # the backward pass takes twice as many

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bertmini.compress.distill import soft_target_loss
+from bertmini.compress.imitate import patient_loss
 from bertmini.course.exercises import Wrong, exercise, expect_tensor, run
 from bertmini.course.replace import samples
 
@@ -90,6 +91,39 @@ def choose_layers(attempt: Callable[..., Any]) -> None:
             elif count > 1 and layers[-1] != depth - 1:
                 why = f": the last layer, {depth - 1}, is not the last one"
             raise Wrong(f"for {given} you gave {layers}, expected {expected}{why}")
+
+
+@exercise("18.4")
+def my_patient_loss(attempt: Callable[..., Any]) -> None:
+    """`my_patient_loss(student_states, teacher_states)`: the distance of directions, the mean over tokens."""
+    cases = [
+        ([[3.0, 4.0]], [[3.0, 4.0]]),
+        ([[1.0, 0.0]], [[0.0, 1.0]]),
+        ([[3.0, 4.0]], [[4.0, 3.0]]),
+        ([[1.0, 0.0], [1.0, 0.0]], [[0.0, 2.0], [3.0, 0.0]]),
+        ([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]], [[2.0, 1.0, 2.0], [0.0, 1.0, -1.0]]),
+    ]
+    for student_rows, teacher_rows in cases:
+        student, teacher = torch.tensor(student_rows), torch.tensor(teacher_rows)
+        expected = patient_loss(student, teacher)
+        answer = run(attempt, student, teacher)
+        if isinstance(answer, (int, float)):
+            answer = torch.tensor(float(answer))
+        given = f"student {student_rows} and teacher {teacher_rows}"
+        s, t = F.normalize(student, dim=-1), F.normalize(teacher, dim=-1)
+        wrong = {
+            "that is the cosine loss, half of this one": expected / 2,
+            "the states are not brought to the length 1": (student - teacher).square().sum(dim=-1).mean(),
+            "that is the length of the difference; square it": (s - t).norm(dim=-1).mean(),
+            "that is the mean over all numbers; sum over the features": (s - t).square().mean(),
+            "that is the sum over tokens; take the mean": expected * len(student),
+            "that is a number for each token; take the mean": (s - t).square().sum(dim=-1),
+            "the length is that of a column, and it should be that of a row": (
+                (F.normalize(student, dim=0) - F.normalize(teacher, dim=0)).square().sum(dim=-1).mean()
+            ),
+        }
+        explain(answer, expected, wrong, given)
+        expect_tensor(answer, expected, given)
 
 
 def explain(answer: Any, expected: Tensor, wrong: dict[str, Tensor], given: str) -> None:
