@@ -950,7 +950,7 @@ class Compress:
         origin = self.model or shipped()
         predictor = Predictor.from_pretrained(origin)
         splits = self.examples(predictor)
-        options = self.options(predictor.task, splits)
+        options = self.options(predictor, splits)
         with run_directory(self, options, splits.items()) as run:
             before, was = self.measure(predictor, splits), size_of(predictor.model)
             try:
@@ -1020,15 +1020,17 @@ class Compress:
         refuse_without_train(self.data, splits)
         return splits
 
-    def options(self, task: Any, splits: dict[str, Any]) -> Options:
+    def options(self, predictor: Any, splits: dict[str, Any]) -> Options:
         """How to learn after or during pruning."""
         from bertmini.tasks import task_options
         from bertmini.training import Options
 
         if not self.learns:
             return Options(seed=self.training.seed)
-        settings = asdict(self.training)
+        task, settings = predictor.task, asdict(self.training)
         del settings["max_length"]
+        if hasattr(task, "rows"):
+            settings["rows"] = task.rows(splits["train"], predictor.tokenizer, self.max_length(predictor))
         options = task_options(task, splits, **settings)
         # The best weights on the dev part would be those of the beginning, when most of them were there.
         return replace(options, metric=None, evaluate_every=None) if self.sparsity else options

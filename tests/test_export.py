@@ -23,6 +23,7 @@ import onnxruntime
 
 from bertmini import BertConfig, BertForPreTraining, Predictor, WordPieceTokenizer
 from bertmini.cli import main
+from bertmini.compress.quantize import quantize
 from bertmini.export import export_onnx
 from bertmini.export import onnx as exporter
 from bertmini.model import bert as models
@@ -252,8 +253,10 @@ def small(**fields) -> BertConfig:
         (lambda: BertForSequenceToSequence(small()), "sequence-to-sequence mask"),
         (lambda: models.BertForMaskedLM(small(num_hidden_groups=1)), "of no published family"),
         (lambda: BertForPreTraining(small(model_type="distilbert", pooler_act="relu")), "next-sentence"),
+        (lambda: quantize(models.BertForMaskedLM(small())), "its matrices are 8-bit numbers"),
+        (lambda: models.BertForMaskedLM(small(direction="left-to-right")), "it reads one way, left-to-right"),
     ],
-    ids=["crf", "features", "seq2seq", "shared", "nsp"],
+    ids=["crf", "features", "seq2seq", "shared", "nsp", "int8", "one way"],
 )
 def test_what_transformers_cannot_hold_is_refused_with_the_reason(
     model, reason, to, refused, tmp_path, pretrained

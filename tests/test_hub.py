@@ -14,8 +14,10 @@ import pytest
 import torch
 from huggingface_hub import ModelCard
 
-from bertmini import Predictor, WordPieceTokenizer
+from bertmini import BertConfig, BertForMaskedLM, ByteLevelBPETokenizer, Predictor, WordPieceTokenizer
 from bertmini.cli import main
+from bertmini.export.card import TASKS as CARD_TASKS
+from bertmini.export.card import beginning, is_of_gazette, last_part, training
 from bertmini.hub import SHIPPED, shipped
 from bertmini.tasks import TASKS
 
@@ -93,6 +95,44 @@ def test_the_card_of_a_model_of_the_gazette_says_that_its_town_is_invented(tmp_p
     assert "mlm_accuracy" in card
 
 
+@pytest.mark.parametrize(
+    ("name", "told", "is_town"),
+    [
+        ("gazette", "gazette", True),
+        ("gazette/emotion", "gazette/emotion", True),
+        ("task:gazette/emotion", "task:gazette/emotion", True),
+        ("hf:owner/set", "hf:owner/set", False),
+        ("gazettes/of/london", "london", False),
+        ("gazette_letters_1850", "gazette_letters_1850", False),
+        ("task:/home/reader/complaints", "task:complaints", False),
+    ],
+)
+def test_a_card_knows_the_gazette_from_files_and_shortens_their_paths(name, told, is_town):
+    assert (last_part(name), is_of_gazette(name)) == (told, is_town)
+
+
+@pytest.mark.parametrize(
+    ("settings", "origin"),
+    [
+        ({"command": "Compress", "model": None}, "gazette-mini, which bertmini ships"),
+        ({"command": "Compress", "model": "/runs/emotion"}, "emotion"),
+        ({"command": "FinetuneClassify", "model": None, "teacher": "/runs/emotion"},
+         "gazette-mini, which bertmini ships"),
+        ({"command": "Distill", "teacher": "/runs/emotion"}, "emotion"),
+        ({"command": "Pretrain", "init": None}, "random weights"),
+    ],
+)  # fmt: skip
+def test_a_card_says_what_the_weights_were_before(settings, origin):
+    assert beginning(settings) == origin
+
+
+def test_the_card_of_a_run_that_learned_nothing_tells_of_no_batch():
+    run = {"settings": {"command": "Compress"}, "training": {"steps": None, "batch_size": 32, "seed": 3}}
+    told = training(run, {})
+    assert "| seed | 3 |" in told
+    assert "batch" not in told
+
+
 @pytest.fixture(scope="module")
 def directory_for(tmp_path_factory):
     """Makes a directory with the head of a task on the shipped model, or the shipped model itself."""
@@ -100,7 +140,13 @@ def directory_for(tmp_path_factory):
     def make(task: str) -> Path:
         if task == "fill":
             return SHIPPED
-        directory, fields = tmp_path_factory.mktemp(task), {}
+        directory, fields = tmp_path_factory.mktemp("model"), {}
+        if task == "fill, roberta":
+            tokenizer = ByteLevelBPETokenizer.train(["the tide is high", "the harbour is open"], 280)
+            config = BertConfig.preset("tiny", "roberta", vocab_size=len(tokenizer))
+            BertForMaskedLM(config).save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+            return directory
         if task == "classify":
             fields = {"id2label": {0: "a", 1: "b"}, "problem_type": "single_label_classification"}
         if task == "regress":
@@ -114,7 +160,7 @@ def directory_for(tmp_path_factory):
     return make
 
 
-@pytest.mark.parametrize("task", ["fill", "classify", "regress", "tag", "qa", "choice", "vectors"])
+@pytest.mark.parametrize("task", ["fill, roberta", *CARD_TASKS])
 def test_the_code_on_a_card_runs(task, directory_for, tmp_path, monkeypatch, capsys):
     """Both pieces, ours and that for transformers, under the name that the card gives the model."""
     card = card_of(directory_for(task), tmp_path / "a-model")
@@ -193,7 +239,7 @@ def test_a_repository_that_is_there_gets_a_version_only_when_asked(monkeypatch, 
     assert recorder.calls[0] == ("create_repo", "quill/moods", None, True)
 
 
-@pytest.mark.parametrize("name", ["a/b/c", "two words/x", "../x", "/runs/emotion", ""])
+@pytest.mark.parametrize("name", ["moods", "a/b/c", "two words/x", "../x", "/runs/emotion", ""])
 def test_what_is_no_name_of_a_repository_is_refused(name, monkeypatch, capsys):
     recorder = Recorder()
     assert push(monkeypatch, recorder, name=name) == 2

@@ -294,6 +294,10 @@ def test_what_is_pruned_already_and_what_has_no_examples_is_refused():
         keep(model, HEADS, [[0], [], [1]])
     with pytest.raises(InputError, match=r"layer 0: heads \[7\] are to stay; it has 0 to 3"):
         keep(model, HEADS, [[7], [1], [1]])
+    with pytest.raises(InputError, match=r"layer 1: heads \[0, 0\] are to stay; it has 0 to 3, each once"):
+        keep(model, HEADS, [[1], [0, 0], [1]])
+    with pytest.raises(InputError, match="2 lists of heads for 3 layers; give one for each"):
+        keep(model, HEADS, [[1], [1]])
 
 
 @pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
@@ -403,6 +407,11 @@ def test_no_share_of_the_weights_is_refused(fraction):
         prune_weights(model_of(), fraction)
     with pytest.raises(InputError, match="of the weights; expected more than 0 and less than 1"):
         Sparsifier(model_of(), fraction, 10)
+
+
+def test_weights_do_not_go_in_no_steps():
+    with pytest.raises(InputError, match="there are 0 steps; give 1 or more"):
+        Sparsifier(model_of(), 0.5, 0)
 
 
 def test_a_sparse_model_is_not_made_sparse_again():

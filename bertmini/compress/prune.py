@@ -128,7 +128,8 @@ def importance(
         with gated(model, part, gate), torch.enable_grad():
             output = loss(model, to_device(batch, device))
             slopes = torch.autograd.grad(output.loss, [gates[i] for i in range(len(sums))])
-        # The loss is a mean over rows: a row's share of it, times their number, is that row's own loss.
+        # Where the loss is a mean over rows, a row's share of it times their number is its own loss. Where it
+        # is one over tokens, rows count by their tokens, which is as good for putting heads in order.
         number = len(slopes[0])
         sums = [total + number * slope.abs().sum(0) for total, slope in zip(sums, slopes, strict=True)]
         rows += number
@@ -194,11 +195,13 @@ def keep(model: PretrainedModel, part: Part, kept: Sequence[Sequence[int]]) -> P
         InputError: a layer would have none, or has no such head or unit.
     """
     counts = part.left(model.config)
+    if len(kept) != len(counts):
+        raise InputError(f"{len(kept)} lists of {part.name} for {len(counts)} layers; give one for each")
     for i, (chosen, count) in enumerate(zip(kept, counts, strict=True)):
-        if not chosen or not set(chosen) <= set(range(count)):
+        if not chosen or not set(chosen) <= set(range(count)) or len(set(chosen)) < len(chosen):
             raise InputError(
-                f"layer {i}: {part.name} {list(chosen)!r:.60} are to stay; it has 0 to {count - 1}, and "
-                "keeps one at least"
+                f"layer {i}: {part.name} {list(chosen)!r:.60} are to stay; it has 0 to {count - 1}, each "
+                "once, and keeps one at least"
             )
     smaller = copy.deepcopy(model)
     config = model.config.replace(**{part.field: [len(chosen) for chosen in kept]})
@@ -248,6 +251,8 @@ def prune_parts(
     gone = 0
     for i in range(1, rounds + 1):
         wanted = round(number * i / rounds)
+        if wanted == gone:  # of a few heads a tenth may be none
+            continue
         model = keep(model, part, strongest(importance(model, batches, part, loss), wanted - gone))
         gone = wanted
     return model
@@ -328,7 +333,7 @@ class Sparsifier:
         movement: by the movement of weights, not by their magnitude.
 
     Raises:
-        InputError: the fraction is not between 0 and 1, or the model has zeros already.
+        InputError: the fraction is not between 0 and 1, there are no steps, or the model has zeros already.
 
     Source: Zhu & Gupta 2017, arXiv 1710.01878, section 3, for the schedule.
     """
@@ -337,6 +342,8 @@ class Sparsifier:
 
     def __init__(self, model: PretrainedModel, fraction: float, steps: int, movement: bool = False) -> None:
         refuse_sparse(model, fraction)
+        if steps < 1:
+            raise InputError(f"weights go while a model learns, and there are {steps} steps; give 1 or more")
         self.fraction = fraction
         self.first, self.last = round(0.1 * (steps - 1)), round(0.7 * (steps - 1))
         for linear in matrices(model):

@@ -17,7 +17,7 @@ SHOWN_LABELS = 30  # more of them are counted, not listed
 
 # A task: what a model of it does, the hub's name for that, and an input of it in Python.
 TASKS: dict[str, tuple[str, str, str]] = {
-    "fill": ("says what may stand behind a mask", "fill-mask", '"the [MASK] is open"'),
+    "fill": ("says what may stand behind a mask", "fill-mask", '"the {mask} is open"'),
     "classify": ("gives a text or a pair of texts one of several labels", "text-classification", '"a text"'),
     "regress": (
         "gives a text or a pair of texts a number",
@@ -46,6 +46,12 @@ AUTO_CLASSES = {
 }
 FAMILIES = {"bert": "BERT", "roberta": "RoBERTa", "albert": "ALBERT", "distilbert": "DistilBERT"}
 SPLITS = ("train", "dev", "test")
+LEARNED_BY = {  # rows of a training that had steps, and where its options have them
+    "steps": "steps",
+    "examples in a batch": "batch_size",
+    "highest learning rate": "learning_rate",
+    "precision": "precision",
+}
 
 
 def model_card(predictor: Predictor, origin: str | Path, name: str) -> str:
@@ -117,6 +123,7 @@ def labels_of(predictor: Predictor) -> list[str]:
 def use(predictor: Predictor, name: str) -> str:
     task = predictor.task.NAME
     _, hub_task, given = TASKS[task]
+    given = given.replace("{mask}", str(predictor.tokenizer.mask_token))
     ours = f'from bertmini import Predictor\n\nprint(Predictor.from_pretrained("{name}")({given}))'
     if task == "vectors":
         ours = f'from bertmini import Embedder\n\nprint(Embedder.from_pretrained("{name}")([{given}]))'
@@ -137,10 +144,7 @@ def training(run: dict[str, Any], metrics: dict[str, Any]) -> str:
     rows = {
         "data": ", ".join(map(last_part, as_tuple(settings.get("data")))),
         "began from": beginning(settings),
-        "steps": options.get("steps"),
-        "examples in a batch": options.get("batch_size"),
-        "highest learning rate": options.get("learning_rate"),
-        "precision": options.get("precision"),
+        **({name: options.get(field) for name, field in LEARNED_BY.items()} if options.get("steps") else {}),
         "seed": options.get("seed"),
         "seconds": round(metrics["seconds"]) if "seconds" in metrics else None,
         "processor": processor(run.get("machine", {})),
@@ -156,20 +160,29 @@ def as_tuple(value: Any) -> tuple[str, ...]:
 
 def last_part(name: str) -> str:
     """A path's last part; the names of what is no path stay."""
-    is_source = name.startswith(("gazette", "hf:", "task:"))
+    if name.startswith("task:"):
+        return f"task:{last_part(name.removeprefix('task:'))}"
+    is_source = is_of_gazette(name) or name.startswith("hf:")
     is_hub_id = name.count("/") < 2 and not name.startswith((".", "/", "~")) and not Path(name).exists()
     return name if is_source or is_hub_id else Path(name).name
 
 
+def is_of_gazette(data: str) -> bool:
+    """Whether a name of data means the embedded corpus or one of its tasks."""
+    name = data.removeprefix("task:")
+    return name == "gazette" or name.startswith("gazette/")
+
+
 def beginning(settings: dict[str, Any]) -> str:
     """What the weights were before."""
-    origin = settings.get("model") or settings.get("init") or settings.get("teacher")
+    command = str(settings.get("command", ""))
+    origin = settings.get("teacher" if command == "Distill" else "model") or settings.get("init")
     if settings.get("from_scratch"):
         return "random weights"
     if origin:
         return last_part(origin)
-    is_fine_tuning = str(settings.get("command", "")).startswith("Finetune")
-    return "gazette-mini, which bertmini ships" if is_fine_tuning else "random weights"
+    has_start = command.startswith("Finetune") or command == "Compress"
+    return "gazette-mini, which bertmini ships" if has_start else "random weights"
 
 
 def processor(machine: dict[str, Any]) -> str:
@@ -207,7 +220,7 @@ def shown(value: Any) -> str:
 
 def limits(predictor: Predictor, run: dict[str, Any], metrics: dict[str, Any]) -> Iterator[str]:
     settings, task = run.get("settings", {}), predictor.task.NAME
-    if any(name.startswith("gazette") for name in as_tuple(settings.get("data"))):
+    if any(map(is_of_gazette, as_tuple(settings.get("data")))):
         yield (
             "Its texts come from the Port Quill Gazette, the newspaper of an invented town, written by a "
             "program. Of other texts it knows nothing."

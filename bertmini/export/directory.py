@@ -39,7 +39,13 @@ def load_exportable(origin: str | Path) -> Predictor:
 
 
 def reason_of(model: Any) -> str:
-    return REASONS.get(type(model), OTHER_REASON) if model.config.fits_transformers else OTHER_REASON
+    """Why transformers has no such model."""
+    config = model.config
+    if config.quantization:
+        return "its matrices are 8-bit numbers"
+    if config.direction:
+        return f"it reads one way, {config.direction}"
+    return REASONS.get(type(model), OTHER_REASON) if config.fits_transformers else OTHER_REASON
 
 
 def export_directory(origin: str | Path, directory: str | Path, name: str) -> None:

@@ -31,6 +31,8 @@ def push_to_hub(origin: str | Path, name: str, *, private: bool = False, update:
 
     try:
         validate_repo_id(name)
+        if name.count("/") != 1:  # the hub takes a name without its owner in one place and not in another
+            raise HFValidationError
     except HFValidationError:
         raise InputError(f"{name!r} is no name of a repository on the hub; expected OWNER/NAME") from None
     with tempfile.TemporaryDirectory() as directory:

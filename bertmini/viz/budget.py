@@ -56,7 +56,7 @@ def stacked_bars(
     if title:
         axis.set_title(title)
     told = [
-        f"{name} {end:.3g} ({', '.join(f'{part} {size:.2g}' for part, size in each.items() if size)})"
+        f"{name} {end:.3g} ({', '.join(f'{part} {size:.3g}' for part, size in each.items() if size)})"
         for (name, each), end in zip(bars.items(), ends, strict=True)
     ]
     told += [f"line {name} at {value:.3g}" for name, value in (limits or {}).items()]
