@@ -16,7 +16,7 @@ INSTALL := $(RUN) -m pip install -qq --no-compile
 PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
 PYTEST := $(RUN) -m pytest -q
 
-.PHONY: help book test lint unit colab site notebooks serve lab bench ablations claims model
+.PHONY: help book test lint unit colab colab-env nbval site notebooks serve lab bench ablations claims model
 
 help:
 	@echo "make book       build the book into $(BUILD)/html"
@@ -49,10 +49,9 @@ book: .venv/ready
 test: export BERTMINI_SITE = 1
 test: .venv/ready
 	rm -rf $(REPORT) && mkdir -p $(REPORT)
-	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory --jobs 2 lint colab-env book
 	$(MAKE) --no-print-directory unit
-	$(MAKE) --no-print-directory colab
-	$(MAKE) --no-print-directory book
+	$(MAKE) --no-print-directory nbval
 	$(MAKE) --no-print-directory site
 	@$(RUN) -m book.tools.report $(REPORT)
 
@@ -65,18 +64,23 @@ unit: .venv/ready
 	$(PYTEST) tests --ignore tests/test_site.py $(PARALLEL) --junitxml $(REPORT)/1-unit.xml --durations 10
 
 # The only execution of the notebooks: against the built wheel, where there is torch and little else, as in Colab.
-colab: export OMP_NUM_THREADS = 1
-colab: .venv/ready
+colab: colab-env
+	$(MAKE) --no-print-directory nbval
+
+colab-env: .venv/ready
 	rm -rf $(COLAB) $(BUILD)/wheel
 	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
 	$(RUN) -m venv $(COLAB)
 	$(COLAB)/bin/python -m pip install -qq --no-compile --constraint requirements.txt \
 		torch nbval pytest-xdist matplotlib transformers ipywidgets onnx onnxruntime onnxscript starlette $(BUILD)/wheel/*.whl
 	$(COLAB)/bin/python -m pip install -qq --no-compile --no-deps $$(grep '^bertviz' requirements.txt)
+
+nbval: export OMP_NUM_THREADS = 1
+nbval:
 	$(COLAB)/bin/python -m pytest -q --nbval notebooks $(PARALLEL) -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
 
 site: .venv/ready
-	$(PYTEST) tests/test_site.py -rs --junitxml $(REPORT)/3-site.xml
+	$(PYTEST) tests/test_site.py --numprocesses auto -rs --junitxml $(REPORT)/3-site.xml
 
 notebooks: .venv/ready
 	$(RUN) -m book.tools.notebooks
