@@ -128,8 +128,8 @@ def importance(
         with gated(model, part, gate), torch.enable_grad():
             output = loss(model, to_device(batch, device))
             slopes = torch.autograd.grad(output.loss, [gates[i] for i in range(len(sums))])
-        # Where the loss is a mean over rows, a row's share of it times their number is its own loss. Where it
-        # is one over tokens, rows count by their tokens, which is as good for putting heads in order.
+        # Where the loss is a mean over rows, a row's share of it, times their number, is that row's own loss.
+        # Where it is one over tokens, a row counts by how many of them it has.
         number = len(slopes[0])
         sums = [total + number * slope.abs().sum(0) for total, slope in zip(sums, slopes, strict=True)]
         rows += number
@@ -335,7 +335,7 @@ class Sparsifier:
     Raises:
         InputError: the fraction is not between 0 and 1, there are no steps, or the model has zeros already.
 
-    Source: Zhu & Gupta 2017, arXiv 1710.01878, section 3, for the schedule.
+    Source: Zhu & Gupta 2018, arXiv 1710.01878, section 3, for the schedule.
     """
 
     EVERY = 10  # steps between two choices

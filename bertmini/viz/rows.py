@@ -49,8 +49,10 @@ def interval_rows(
         panels: by measure and by model the scores, one of each run; there may be none. The first model's mean
             has a dashed line.
         title: above the picture.
+
     Returns:
         The picture. From three runs on the mean has its interval of 95 %.
+
     Raises:
         InputError: there is no score at all.
     """
