@@ -47,9 +47,10 @@ book: .venv/ready
 	@echo "The book is in $(CURDIR)/$(BUILD)/html/index.html (make serve shows it in a browser)"
 
 test: export BERTMINI_SITE = 1
-test: .venv/ready
+test:
+	$(MAKE) --no-print-directory --jobs 2 .venv/ready colab-env
 	rm -rf $(REPORT) && mkdir -p $(REPORT)
-	$(MAKE) --no-print-directory --jobs 2 lint colab-env book
+	$(MAKE) --no-print-directory --jobs 2 lint book
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory nbval
 	$(MAKE) --no-print-directory site
@@ -67,10 +68,11 @@ unit: .venv/ready
 colab: colab-env
 	$(MAKE) --no-print-directory nbval
 
-colab-env: .venv/ready
+colab-env:
 	rm -rf $(COLAB) $(BUILD)/wheel
-	$(RUN) -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
-	$(RUN) -m venv $(COLAB)
+	$(PYTHON) -m venv $(COLAB)
+	$(COLAB)/bin/python -m pip install -qq --no-compile --constraint requirements.txt build
+	$(COLAB)/bin/python -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
 	$(COLAB)/bin/python -m pip install -qq --no-compile --constraint requirements.txt \
 		torch nbval pytest-xdist matplotlib transformers ipywidgets onnx onnxruntime onnxscript starlette $(BUILD)/wheel/*.whl
 	$(COLAB)/bin/python -m pip install -qq --no-compile --no-deps $$(grep '^bertviz' requirements.txt)

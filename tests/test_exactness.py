@@ -22,8 +22,7 @@ import pytest
 import torch
 from tqdm import tqdm
 
-from bertmini import BertConfig, BertForPreTraining, Gazette, WordPieceTokenizer
-from bertmini.cli import main
+from bertmini import BertConfig, BertForPreTraining, Gazette, WordPieceTokenizer, cli
 from bertmini.training import Options, Run, loop, train
 from bertmini.training.options import MEASURED
 
@@ -101,17 +100,27 @@ def in_child(work: Callable[[], Any], messages: Path, death: Death | None = None
 
 
 class Command:
-    """A command line of bertmini that makes a run directory; picklable."""
+    """A command line of bertmini that makes a run directory; picklable.
+
+    It is parsed here, where what the parser has read once is kept, and run there.
+    """
 
     def __init__(self, line: str, out: Path) -> None:
         self.line, self.out = line, out
 
-    def __call__(self) -> int:
-        """Begin, or go on where there is something to go on with."""
+    def __getstate__(self) -> Any:
+        """The parsed command: to begin, or to go on where there is something to go on with."""
         name = self.line.split(" --")[0].split()
         is_begun = (self.out / "run.json").exists()
         options = ["--resume"] if is_begun else self.line.split()[len(name) :]
-        return main([*name, *options, "--out", str(self.out)])
+        return cli.parse([*name, *options, "--out", str(self.out)])
+
+    def __setstate__(self, command: Any) -> None:
+        self.command = command
+
+    def __call__(self) -> int:
+        cli.parse = lambda _: self.command
+        return cli.main([])
 
 
 class Library:

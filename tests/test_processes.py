@@ -73,21 +73,27 @@ def alone(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_two_processes_have_the_losses_of_one_with_the_same_batch(tmp_path, alone, engine):
+@pytest.fixture(scope="module", params=ENGINES)
+def together(request, tmp_path_factory) -> tuple[str, Path, str]:
+    """An engine, the same run in its two processes, and what was printed."""
+    out = tmp_path_factory.mktemp("runs") / "together"
+    return request.param, out, pretrain_in_two(request.param, out, "--steps", str(STEPS))
+
+
+def test_two_processes_have_the_losses_of_one_with_the_same_batch(alone, together):
     """A batch of 9 rows leaves them 5 and 4, with other numbers of masked pieces in each."""
-    printed = pretrain_in_two(engine, tmp_path / "two", "--steps", str(STEPS))
-    assert_same_training(alone, tmp_path / "two")
+    _, out, printed = together
+    assert_same_training(alone, out)
     assert printed.count("tokens a second") == 1  # one of them speaks
-    metrics = [json.loads((run / "metrics.json").read_text()) for run in (alone, tmp_path / "two")]
+    metrics = [json.loads((run / "metrics.json").read_text()) for run in (alone, out)]
     assert metrics[0]["steps"] == metrics[1]["steps"]
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_a_run_of_two_processes_is_ended_by_one_and_by_two(tmp_path, alone, engine):
-    pretrain_in_two(engine, tmp_path / "by one", "--steps", str(STEPS))
-    (tmp_path / "by one/checkpoints/step-12/state.json").unlink()  # so that step 8 is the last sound one
-    shutil.copytree(tmp_path / "by one", tmp_path / "by two")
+def test_a_run_of_two_processes_is_ended_by_one_and_by_two(tmp_path, alone, together):
+    engine, out, _ = together
+    for name in ("by one", "by two"):
+        shutil.copytree(out, tmp_path / name)
+        (tmp_path / name / "checkpoints/step-12/state.json").unlink()  # so that step 8 is the last sound one
     pretrain(tmp_path / "by one", "--resume")
     assert_same_training(alone, tmp_path / "by one")
     pretrain_in_two(engine, tmp_path / "by two", "--resume")
@@ -102,7 +108,7 @@ def test_a_run_of_one_process_is_ended_by_two(tmp_path, alone):
 
 
 def test_a_process_that_dies_ends_the_run_with_a_word_and_a_checkpoint(tmp_path, capsys):
-    process = launched("data parallel", tmp_path / "run", "--steps", "200")
+    process = launched("data parallel", tmp_path / "run", "--steps", "80")
     wait_for(process, tmp_path / "run/checkpoints/step-4")
     workers = psutil.Process(process.pid).children(recursive=True)
     next(worker for worker in workers if worker.environ().get("RANK") == "1").kill()
@@ -113,9 +119,9 @@ def test_a_process_that_dies_ends_the_run_with_a_word_and_a_checkpoint(tmp_path,
     assert died in said or stopped in said
     assert "is kept: continue it with --resume" in said
     last = max(int(path.name[5:]) for path in (tmp_path / "run/checkpoints").glob("step-*"))
-    assert 4 <= last < 200
+    assert 4 <= last < 80
     pretrain(tmp_path / "run", "--resume")
-    assert [line["step"] for line in lines(tmp_path / "run") if "mlm" in line] == list(range(1, 201))
+    assert [line["step"] for line in lines(tmp_path / "run") if "mlm" in line] == list(range(1, 81))
 
 
 def wait_for(process: subprocess.Popen, path: Path) -> None:

@@ -126,6 +126,7 @@ class Visit:
 @pytest.fixture
 def visit(browser, address):
     context = browser.new_context(viewport=DESK)
+    context.set_default_timeout(120_000)  # of milliseconds: a busy machine draws slowly
 
     def open_page(name: str, viewport: dict[str, int] = DESK, theme: str = "light") -> Visit:
         page = context.new_page()
