@@ -69,7 +69,7 @@ colab: colab-env
 	$(MAKE) --no-print-directory nbval
 
 colab-env:
-	rm -rf $(COLAB) $(BUILD)/wheel
+	rm -rf $(COLAB) $(BUILD)/wheel build  # where a former build left what is no longer there
 	$(PYTHON) -m venv $(COLAB)
 	$(COLAB)/bin/python -m pip install -qq --no-compile --constraint requirements.txt build
 	$(COLAB)/bin/python -m build --wheel --outdir $(BUILD)/wheel . > /dev/null
