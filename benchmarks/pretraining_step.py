@@ -12,9 +12,9 @@ one shape with both heads and dropout 0.1 on the same rows: full rows of 128 tok
 - transformers, tuned: the same with bertmini's setting of the allocator.
 
 Each works in a process of its own, and they take turns. A round is one step on full rows, and all steps over
-256 sentences. Medians are compared; padding does not count as tokens. Where there is a GPU, base is measured
-there instead: packed here; there padded, with the fused attention that transformers chooses; both compiled.
-A case that is not named stays in the results as an earlier call left it.
+256 sentences (--sentences). Medians are compared; padding does not count as tokens. Where there is a GPU,
+base is measured there instead: packed here; there padded, with the fused attention that transformers
+chooses; both compiled. A case that is not named stays in the results as an earlier call left it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from bertmini import BertConfig, WordPieceTokenizer
 from bertmini.cost import flops
 from bertmini.machine import best_device, keep_freed_memory, matrix_peak
 
-VOCABULARY, LENGTH, SENTENCES, WARM_UP = 8000, 128, 256, 2
+VOCABULARY, LENGTH, WARM_UP = 8000, 128, 2
 DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 SIDES = ("bertmini", "transformers", "transformers, tuned")
 CASES = [  # preset, precision, rows
@@ -55,8 +55,8 @@ def shape_of(preset: str) -> BertConfig:
     return BertConfig.preset(preset, vocab_size=30_522 if preset == "base" else VOCABULARY)
 
 
-def prepare(data: Path, out: Path, length: int) -> None:
-    """Learn a vocabulary, and write rows of ids: full ones and sentences of 3 to `length` tokens."""
+def prepare(data: Path, out: Path, length: int, number: int) -> None:
+    """Learn a vocabulary, and write rows of ids: full ones, and single sentences of 3 to `length` tokens."""
     from bertmini.data.text import read_documents
 
     sentences = [sentence for document in read_documents(data) for sentence in document]
@@ -67,7 +67,7 @@ def prepare(data: Path, out: Path, length: int) -> None:
     ids = tokenizer.encode_ids(sentences[:40_000])
     stream = list(itertools.chain.from_iterable(ids))
     full = [[cls, *stream[i : i + length - 2], sep] for i in range(0, len(stream) - length, length - 2)]
-    single = [[cls, *row[: length - 2], sep] for row in ids if row][:SENTENCES]
+    single = [[cls, *row[: length - 2], sep] for row in ids if row][:number]
     (out / "rows.json").write_text(json.dumps({"full": full, "sentences": single}))
 
 
@@ -230,6 +230,7 @@ def measure(
     result = compare(prepared, preset, precision, kind, rounds, size, tokens)
     peaks.append(matrix_peak.__wrapped__(DTYPES[precision], best_device()))
     operations = 3 * tokens * sum(flops(shape_of(preset), mean_length).values())
+    result["rounds"], result["rows_a_round"] = rounds, size if kind == "full" else len(rows)
     result["length"] = {"mean": round(mean_length, 1), "longest": max(map(len, rows))}
     result["peak_flops"] = max(peaks)
     result["share_of_peak"] = round(operations / result["bertmini"]["seconds"] / max(peaks), 3)
@@ -243,6 +244,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="a directory of text files")
     parser.add_argument("--cases", nargs="+", default=["all"], help="preset, or preset/precision/rows")
     parser.add_argument("--rounds", type=int, default=8, help="rounds that count")
+    parser.add_argument("--sentences", type=int, default=256, help="rows of a round on single sentences")
     parser.add_argument("--threads", type=int, help="default: what torch chooses")
     parser.add_argument("--work", nargs=6, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -267,7 +269,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         for length in dict.fromkeys(length for length, _, _ in sizes):
             prepared = Path(directory) / str(length)
-            prepare(options.data, prepared, length)
+            prepare(options.data, prepared, length, options.sentences)
             for _, size, case in (row for row in sizes if row[0] == length):
                 result = measure(prepared, case, options.rounds, size, length)
                 print(json.dumps(result), flush=True)
