@@ -211,6 +211,26 @@ def test_the_one_table_reads_every_committed_measurement():
         assert measured in printed
 
 
+def test_preparation_shows_its_speed_and_how_it_grows(folder):
+    assert "python benchmarks/preparation.py" in results.preparation()
+    of_size = {"tokens": 10, "nanoseconds_per_token": 1234.5, "peak_mb": 300.4}
+    measured = {
+        "machine": MACHINE, "versions": VERSIONS,
+        "speed": {"megabytes_per_second": {"ours": 9.04, "theirs": 3.56}, "ratio": 2.54},
+        "growth": {
+            "1 MB": {"prepare": of_size, "read": of_size | {"peak_mb": 7.0}},
+            "2 MB to 1 MB": {"read peak_mb": 1.0},
+        },
+        "step": {"tiny, length 128": {"batch_ms": 0.897, "step_ms": 260.4, "share": 0.00344}},
+    }  # fmt: skip
+    (folder / "preparation.json").write_text(json.dumps(measured))
+    text = results.preparation()
+    assert "| MB of text a second | 9.0 | 3.6 | 2.54 |" in text
+    assert "| 1 MB | 1,234 | 300 | 1,234 | 7 |" in text
+    assert "2 MB" not in text
+    assert "| tiny, length 128 | 0.90 | 0.3% |" in text
+
+
 def test_questions_show_every_contestant_with_and_without_the_threshold(folder):
     dev = {"exact": 0.5, "f1": 0.625, "has_answer_f1": 0.75, "no_answer_f1": 0.25}
     run = {"dev": dev, "training_windows_per_second": 12.34, "answering_windows_per_second": 40.0}

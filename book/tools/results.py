@@ -136,6 +136,40 @@ def padding() -> str:
     return "\n\n".join([table(["padding in a random batch", *forms], rows), where(measured)])
 
 
+def preparation() -> str:
+    measured = read("preparation")
+    if measured is None:
+        return missing("python benchmarks/preparation.py --data DATA")
+    speed, grown = measured["speed"], measured["growth"]
+    megabytes = [f"{speed['megabytes_per_second'][who]:.1f}" for who in ("ours", "theirs")]
+    sizes = [
+        [
+            size,
+            *(
+                text
+                for part in ("prepare", "read")
+                for text in (f"{row[part]['nanoseconds_per_token']:,.0f}", f"{row[part]['peak_mb']:,.0f}")
+            ),
+        ]
+        for size, row in grown.items()
+        if " to " not in size
+    ]
+    shares = [
+        [case, f"{row['batch_ms']:.2f}", f"{row['share']:.1%}"] for case, row in measured["step"].items()
+    ]
+    return "\n\n".join([
+        table(
+            ["", "bertmini", "`datasets.map`", "ratio"],
+            [["MB of text a second", *megabytes, f"{speed['ratio']:.2f}"]],
+        ),
+        "Nanoseconds for a token as the text grows, and memory at its highest, in MB:",
+        table(["text", "to prepare", "memory", "to read", "memory"], sizes),
+        "What of a training step is making its batch, reading, pairing and masking included:",
+        table(["", "ms a batch", "of a step"], shares),
+        where(measured),
+    ])  # fmt: skip
+
+
 def inference() -> str:
     measured = read("inference")
     if measured is None:
@@ -559,6 +593,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         tokenizer,
         pretraining_step,
         padding,
+        preparation,
         inference,
         cost,
         gutenberg,
