@@ -213,7 +213,7 @@ def test_the_one_table_reads_every_committed_measurement():
 
 def test_preparation_shows_its_speed_and_how_it_grows(folder):
     assert "python benchmarks/preparation.py" in results.preparation()
-    of_size = {"tokens": 10, "nanoseconds_per_token": 1234.5, "peak_mb": 300.4}
+    of_size = {"tokens": 2 * 10**9, "nanoseconds_per_token": 1234.5, "peak_mb": 300.4}
     measured = {
         "machine": MACHINE, "versions": VERSIONS,
         "speed": {"megabytes_per_second": {"ours": 9.04, "theirs": 3.56}, "ratio": 2.54},
@@ -228,6 +228,7 @@ def test_preparation_shows_its_speed_and_how_it_grows(folder):
     assert "| MB of text a second | 9.0 | 3.6 | 2.54 |" in text
     assert "| 1 MB | 1,234 | 300 | 1,234 | 7 |" in text
     assert "2 MB" not in text
+    assert "The batches that were read took 2469.0 to 2469.0 s." in text
     assert "| tiny, length 128 | 0.90 | 0.3% |" in text
 
 

@@ -121,7 +121,13 @@ def pretraining_step() -> str:
     ]
     header = ["tokens a second", "bertmini", "theirs", "ratio", "tuned", "memory", "theirs", "peak", "share"]
     alone = measured | {"gflops": {}}  # each row has its own peak
-    return "\n\n".join([table(header, rows), where(alone)])
+    once = [
+        f"{row[0]} ({case['rows_a_round']} rows)"
+        for row, case in zip(rows, measured["cases"], strict=True)
+        if case.get("rounds") == 1
+    ]
+    told = [f"Measured in a single round, not a median of several: {'; '.join(once)}."] if once else []
+    return "\n\n".join([table(header, rows), *told, where(alone)])
 
 
 def padding() -> str:
@@ -154,6 +160,14 @@ def preparation() -> str:
         for size, row in grown.items()
         if " to " not in size
     ]
+    took = {
+        part: [
+            1e-9 * row[part]["nanoseconds_per_token"] * row[part]["tokens"]
+            for row in grown.values()
+            if part in row
+        ]
+        for part in ("prepare", "read")
+    }
     shares = [
         [case, f"{row['batch_ms']:.2f}", f"{row['share']:.1%}"] for case, row in measured["step"].items()
     ]
@@ -164,6 +178,8 @@ def preparation() -> str:
         ),
         "Nanoseconds for a token as the text grows, and memory at its highest, in MB:",
         table(["text", "to prepare", "memory", "to read", "memory"], sizes),
+        f"The least text was prepared in {min(took['prepare']):.1f} s. The batches that were read took "
+        f"{min(took['read']):.1f} to {max(took['read']):.1f} s.",
         "What of a training step is making its batch, reading, pairing and masking included:",
         table(["", "ms a batch", "of a step"], shares),
         where(measured),
