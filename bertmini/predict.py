@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 from bertmini.config import BertConfig
-from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.hub import locate
 from bertmini.inference import Precision, longest_row, refuse_larger
@@ -109,7 +109,8 @@ class Predictor:
 
         Args:
             inputs: a text; a pair, as a tuple or {"text": …, "pair": …}; what else a task reads, as a dict of
-                its parts; or a list or a generator of such.
+                its parts or as the task's own class (a Question, a Choice, …); or a list or a generator of
+                such.
 
         Returns:
             A dict for one input, a list for a list, a generator for a generator, always in order.
@@ -120,7 +121,7 @@ class Predictor:
             InputError: an input that the task cannot read; a text without a mask, or longer than those of
                 training (masked-language models).
         """
-        if isinstance(inputs, str | tuple | dict | Example):
+        if isinstance(inputs, str | tuple | dict) or is_dataclass(inputs):
             return next(self.stream(iter([inputs])))
         if isinstance(inputs, list):
             return list(self.stream(iter(inputs)))

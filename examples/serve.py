@@ -90,10 +90,10 @@ class Model:
         (logits,) = self.session.run(["logits"], inputs)  # [rows, labels]
         if not self.labels:
             return [{"score": round(float(score), 6)} for score in logits[:, 0]]
-        likelihoods = np.exp(logits - logits.max(axis=1, keepdims=True))
-        likelihoods = (likelihoods / likelihoods.sum(axis=1, keepdims=True)).astype(np.float64)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        probabilities = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float64)
         answers = []
-        for best, row in zip(logits.argmax(axis=1), np.round(likelihoods, 6).tolist(), strict=True):
+        for best, row in zip(logits.argmax(axis=1), np.round(probabilities, 6).tolist(), strict=True):
             scores = dict(zip(self.labels, row, strict=True))
             answers.append({"label": self.labels[best], "score": row[best], "scores": scores})
         return answers

@@ -122,6 +122,12 @@ def test_a_folder_gives_its_parts_and_leaves_out_a_test_part_without_answers(tmp
         assert {part: len(found) for part, found in read_choices(tmp_path).items()} == {"train": 2, "dev": 2}
 
 
+def test_a_part_of_the_hub_without_rows_is_refused(monkeypatch):
+    monkeypatch.setattr("bertmini.data.hub.load", lambda name: {"train": []})
+    with pytest.raises(InputError, match="hf:swag: its part train has no row"):
+        read_choices("hf:swag")
+
+
 def test_the_hubs_forms_are_read(monkeypatch):
     arc = {"question": "Which sails?", "choices": {"text": ["a gull", "a ship"], "label": ["A", "B"]}}
     swag = {"sent1": "The sea.", "sent2": "It", "ending0": "is calm.", "ending1": "cries.", "label": 0}
@@ -275,6 +281,7 @@ def test_fine_tuning_learns_to_choose_and_predicting_repeats_its_accuracy(origin
         assert len(answer["scores"]) == len(question.options)
         assert answer["text"] == question.options[answer["choice"]]
         assert sum(answer["scores"]) == pytest.approx(1, abs=1e-5)
+    assert Predictor(model, tokenizer)(questions[0])["choice"] == answers[0]["choice"]
     assert task_of(model) is TASKS["choice"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from itertools import combinations
 from types import SimpleNamespace
 
 import numpy as np
@@ -346,6 +347,17 @@ def test_length_batches_waste_little_on_padding():
     assert lengths.sum() / padded > 0.95
     means = np.array([lengths[rows].mean() for rows in batches])
     assert abs(np.corrcoef(means[:-1], means[1:])[0, 1]) < 0.25, "short and long batches follow in any order"
+
+
+def test_the_examples_of_a_small_set_meet_others_in_each_epoch():
+    lengths = np.random.default_rng(0).integers(5, 60, 800)
+
+    def meetings(epoch):
+        batches = length_batches(lengths, 16, 0, epoch)
+        return {pair for rows in batches for pair in combinations(sorted(rows.tolist()), 2)}
+
+    first, second = meetings(0), meetings(1)
+    assert len(first & second) / len(first) < 0.15
 
 
 def equal(first, second):

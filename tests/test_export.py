@@ -201,8 +201,8 @@ def test_both_graphs_give_the_labels_of_the_model(exported, classifier, file, wi
     batch = predictor.tokenizer(texts, padding=True, return_tensors="np")
     (logits,) = session.run(["logits"], {each.name: batch[each.name] for each in session.get_inputs()})
     labels = list(predictor.model.config.id2label.values())
-    likelihoods = torch.from_numpy(logits).softmax(-1).numpy()
-    for row, answer in zip(likelihoods, predictor(texts), strict=True):
+    probabilities = torch.from_numpy(logits).softmax(-1).numpy()
+    for row, answer in zip(probabilities, predictor(texts), strict=True):
         assert labels[row.argmax()] == answer["label"]
         assert row == pytest.approx(list(answer["scores"].values()), abs=within)
 
@@ -295,7 +295,7 @@ def test_a_missing_package_is_named_with_its_extra(refused, classifier, monkeypa
 
 
 def test_a_model_too_large_for_one_file_is_refused(refused, classifier, monkeypatch):
-    monkeypatch.setattr(exporter, "LARGEST", 1000)
+    monkeypatch.setattr(exporter, "MOST_BYTES", 1000)
     assert "an ONNX file holds less than 2 GiB" in refused(classifier)
 
 

@@ -98,6 +98,12 @@ def test_json_lines_have_answers_as_objects_or_as_lists(tmp_path):
     assert answers == [(Answer("mara", 18),), (Answer("mara", 18),), ()]
 
 
+def test_an_id_that_is_not_known_is_none(tmp_path):
+    row = {"id": None, "question": "who sails", "context": CONTEXT, "answers": []}
+    (tmp_path / "train.jsonl").write_text(f"{json.dumps(row)}\n" * 2)
+    assert [question.id for question in read_questions(tmp_path)["train"]] == ["", ""]
+
+
 def test_a_single_file_is_the_part_that_its_name_says(tmp_path):
     assert list(read_questions(squad_file(tmp_path / "test-v2.0.json"))) == ["test"]
     assert list(read_questions(squad_file(tmp_path / "harbour.json"))) == ["train"]
@@ -293,6 +299,18 @@ def test_targets_are_the_answer_where_a_window_holds_all_of_it_and_else_cls(toke
     assert set(texts) == {"mara sails"}
 
 
+@pytest.mark.parametrize("answer", ["zoe\u0308", " zoe\u0308 ", "it was zoe\u0308 \u200b", "\u200b it"])
+def test_an_answer_may_begin_or_end_with_what_is_not_read(tokenizer, answer):
+    context = "\u200b it was zoe\u0308 \u200b"
+    question = Question("who", context, (Answer(answer, context.index(answer)),))
+    data = QuestionData([question], tokenizer, 4, 32, seed=0)
+    (window,), batch = data.windows, data.make(np.arange(1))
+    first, last = (int(batch[f"{side}_positions"]) - window.first for side in ("start", "end"))
+    assert first >= 0, "it is not taught as no answer"
+    found = context[window.offsets[first, 0] : end_of_letter(context, window.offsets[last, 1])]
+    assert found == answer.strip("\u200b ")
+
+
 def test_a_question_whose_answers_are_misplaced_does_not_count_in_training(tokenizer):
     data = QuestionData([Question("who", CONTEXT, (Answer("mara", 3),))], tokenizer, 4, 32, seed=0)
     assert data.batch(0)["start_positions"].tolist() == [-100]
@@ -340,6 +358,13 @@ def test_the_best_spans_are_those_of_a_search_through_all(seed):
         total = math.log(sum(math.exp(score) for score, *_ in every))
         assert spans.total == pytest.approx(total, abs=1e-4)
         assert spans.null == pytest.approx(float(start[row, 0] + end[row, 0]), abs=1e-5)
+
+
+def test_scores_that_are_no_numbers_are_named():
+    logits, may = torch.zeros(2, 6), torch.ones(2, 6, dtype=torch.bool)
+    logits[1, 3] = float("nan")
+    with pytest.raises(InputError, match="no numbers"):
+        best_spans(logits, logits, may, may)
 
 
 def test_an_answer_is_never_longer_than_thirty_tokens_nor_ends_before_it_begins():
@@ -581,6 +606,11 @@ def test_a_long_passage_is_read_without_holding_its_windows(tokenizer):
 def test_an_input_that_is_no_question_is_refused(model, tokenizer, wrong):
     with pytest.raises(InputError, match="is no question with its passage"):
         list(qa.predict(model, tokenizer, [wrong]))
+
+
+def test_a_question_alone_is_answered_as_its_parts_are(model, tokenizer):
+    reader = Predictor(model, tokenizer)
+    assert reader(Question("who sails", CONTEXT)) == reader({"question": "who sails", "context": CONTEXT})
 
 
 def test_a_question_answering_model_of_transformers_answers_here(model, tokenizer, tmp_path):

@@ -158,6 +158,20 @@ def test_ranges_are_the_mean_of_each_batchs_ends():
     assert high == pytest.approx(sum(float(ends.max) for ends in seen) / len(seen))
 
 
+def test_padding_has_no_say_in_the_range():
+    model = model_of()
+    padded = [
+        {
+            name: torch.nn.functional.pad(part, (0, 6), value=7 if name == "input_ids" else 0)
+            for name, part in batch.items()
+        }
+        for batch in BATCHES
+    ]
+    expected, found = input_ranges(model, BATCHES), input_ranges(model, padded)
+    assert found.keys() == expected.keys()
+    assert all(found[name] == pytest.approx(expected[name], rel=1e-5) for name in found)
+
+
 def test_what_cannot_be_quantised_or_learn_any_more_is_refused():
     quantized = quantize(model_of())
     for again in (quantize, student_from_teacher):

@@ -52,6 +52,7 @@ def input_ranges(model: PretrainedModel, batches: Iterable[Batch]) -> dict[str, 
     """The range of what each linear layer of the encoder multiplies: the mean over batches of its ends.
 
     A batch's one largest number would stretch the range, and all others would be told apart less well.
+    Padding is left out: nobody reads what comes of it.
 
     Args:
         model: is left in evaluation mode.
@@ -72,7 +73,7 @@ def input_ranges(model: PretrainedModel, batches: Iterable[Batch]) -> dict[str, 
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in names.values()}
 
     def look(module: nn.Module, inputs: tuple[torch.Tensor]) -> None:
-        low, high = inputs[0].aminmax()
+        low, high = inputs[0][is_real].aminmax()
         seen[names[module]].append((float(low), float(high)))
 
     hooks = [module.register_forward_pre_hook(look) for module in names]
@@ -80,7 +81,10 @@ def input_ranges(model: PretrainedModel, batches: Iterable[Batch]) -> dict[str, 
     device = next(model.parameters()).device
     try:
         for batch in batches:
-            bert(**{name: part for name, part in to_device(batch, device).items() if name in INPUTS})
+            inputs = {name: part for name, part in to_device(batch, device).items() if name in INPUTS}
+            mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
+            is_real = (mask.any(dim=1) if mask.dim() == 3 else mask).bool()  # [batch, length]
+            bert(**inputs)
     finally:
         for hook in hooks:
             hook.remove()

@@ -152,7 +152,9 @@ def length_batches(
 ) -> list[np.ndarray]:
     """Group examples of like length, so that little of a batch is padding.
 
-    They are shuffled, sorted by length within pools of 128 batches, and cut; then the batches are shuffled.
+    They are shuffled, sorted by length within pools, and cut; then the batches are shuffled. A pool is 128
+    batches, and a sixth of a small set: sorted as a whole, its examples would meet the same ones in each
+    epoch.
 
     Args:
         number: of batches, where they are to be so many and their sizes may differ a little from batch_size.
@@ -162,7 +164,8 @@ def length_batches(
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    pool = np.arange(len(order)) // (128 * batch_size)
+    pool_size = batch_size * max(1, min(128, len(order) // batch_size // 6))
+    pool = np.arange(len(order)) // pool_size
     order = order[np.lexsort((lengths[order], pool))]
     batches = np.split(order, range(batch_size, len(order), batch_size))
     if number and number != len(batches):

@@ -201,7 +201,10 @@ def _hub_rows(name: str) -> Iterator[tuple[str, list[Row]]]:
     for split, names in SPLITS.items():
         for part in [loaded[each] for each in names if each in loaded][:1]:
             found = True
-            yield split, [(f"{name} {split}:{i}", _from_hub(row)) for i, row in enumerate(part, start=1)]
+            rows = [(f"{name} {split}:{i}", _from_hub(row)) for i, row in enumerate(part, start=1)]
+            if not rows:
+                raise InputError(f"{name}: its part {split} has no row; expected examples")
+            yield split, rows
     if not found:
         raise InputError(f"{name} has {', '.join(loaded)}; expected train, validation or test")
 

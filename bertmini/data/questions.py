@@ -190,7 +190,8 @@ def _question(where: str, row: Any) -> Question:
     if answers is not None and isinstance(said := row.get("is_impossible"), bool) and said == bool(answers):
         count = f"{len(answers)} answers" if answers else "no answer"
         raise InputError(f"{where}: is_impossible is {str(said).lower()}, and it has {count}; correct one")
-    return Question(row["question"], row["context"], answers, str(row.get("id", "")))
+    number = row.get("id")
+    return Question(row["question"], row["context"], answers, "" if number is None else str(number))
 
 
 def _answers(where: str, given: Any) -> tuple[Answer, ...]:

@@ -28,7 +28,7 @@ from bertmini.model.questions import BertForQuestionAnswering
 OPSET = 20  # the first with Gelu as one operator
 TOLERANCE = 1e-4  # of an output, or of the largest one where that is above 1
 CHECKED_TOKENS = 1024  # of a batch that is compared: the logits of a vocabulary take memory
-LARGEST = 2**31  # bytes of a file in ONNX's format (protobuf)
+MOST_BYTES = 2**31  # bytes of a file in ONNX's format (protobuf)
 
 # The outputs of a head: transformers' name, and our field.
 LOGITS = {"logits": "logits"}
@@ -147,7 +147,7 @@ def require_packages() -> None:
 
 def refuse_large(graph: nn.Module, origin: str | Path) -> None:
     size = sum(parameter.numel() * parameter.element_size() for parameter in graph.parameters())
-    if size >= LARGEST:
+    if size >= MOST_BYTES:
         raise InputError(f"{origin}: {size / 2**30:.1f} GiB of weights; an ONNX file holds less than 2 GiB")
 
 

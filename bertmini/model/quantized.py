@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-LARGEST = 127  # of a weight, so that 0 is in the middle
+MOST = 127  # of a weight, so that 0 is in the middle
 HAS_KERNEL = torch.backends.mkldnn.is_available()  # oneDNN's, in all builds for x86
 
 
@@ -28,7 +28,7 @@ def to_int8(rows: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         int8 [..., features], and float32 [..., 1].
     """
-    scales = rows.abs().amax(dim=-1, keepdim=True).clamp(min=1e-20) / LARGEST
+    scales = rows.abs().amax(dim=-1, keepdim=True).clamp(min=1e-20) / MOST
     return (rows / scales).round_().to(torch.int8), scales
 
 

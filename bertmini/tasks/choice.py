@@ -133,12 +133,12 @@ def predict(
 
 def answer(question: Choice, scores: np.ndarray) -> dict[str, Any]:
     """What is answered by the scores of a question's options, float [options]."""
-    likelihoods = np.exp(scores - scores.max())
+    powers = np.exp(scores - scores.max())
     best = int(scores.argmax())
     return {
         "choice": best,
         "text": question.options[best],
-        "scores": np.round(likelihoods / likelihoods.sum(), 6).tolist(),
+        "scores": np.round(powers / powers.sum(), 6).tolist(),
     }
 
 

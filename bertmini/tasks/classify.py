@@ -87,8 +87,9 @@ def answers(logits: np.ndarray, labels: Sequence[str]) -> list[dict[str, Any]]:
         logits: float [rows, labels].
         labels: the classes by index.
     """
-    likelihoods = np.exp(logits - logits.max(axis=1, keepdims=True))
-    rounded = np.round((likelihoods / likelihoods.sum(axis=1, keepdims=True)).astype(np.float64), 6).tolist()
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = powers / powers.sum(axis=1, keepdims=True)
+    rounded = np.round(probabilities.astype(np.float64), 6).tolist()
     best = logits.argmax(axis=1).tolist()  # before rounding, which makes ties
     return [
         {"label": labels[i], "score": scores[i], "scores": dict(zip(labels, scores, strict=True))}

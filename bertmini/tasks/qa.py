@@ -106,6 +106,9 @@ def best_spans(
         start_logits, end_logits: float [batch, length].
         may_start, may_end: bool [batch, length].
         number: of answers, at most.
+
+    Raises:
+        InputError: the logits are no numbers.
     """
     never, longest, length = float("-inf"), LONGEST_ANSWER, start_logits.size(1)
     starts = start_logits.float().masked_fill(~may_start, never)
@@ -113,6 +116,8 @@ def best_spans(
     ends = F.pad(ends, (0, longest - 1), value=never).unfold(1, longest, 1)  # [batch, start, tokens further]
     scores = starts[:, :, None] + ends
     totals = scores.flatten(1).logsumexp(1)  # [batch]
+    if totals.isnan().any():
+        raise InputError("the model's scores are no numbers (nan): it is damaged, or its training diverged")
     nulls = (start_logits[:, 0] + end_logits[:, 0]).float()
     first = torch.arange(length, device=scores.device)[:, None]  # [start, 1]
     last = first + torch.arange(longest, device=scores.device)  # [start, tokens further]

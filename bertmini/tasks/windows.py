@@ -34,6 +34,7 @@ class Window:
     offsets: np.ndarray  # int64 [tokens, 2], their characters in the passage
     own: tuple[int, int]  # from where to where no other window shows more around a token
     separators: int = 1  # between question and stretch
+    edges: tuple[bool, bool] = (True, True)  # whether the passage begins here, and ends here
 
     @property
     def first(self) -> int:
@@ -114,13 +115,13 @@ def slide(
     """
     room, stride, first = length - len(question) - 2 - separators, stride_of(length), 0
     middle = (room + stride + 1) // 2  # of what a window and the next one show
-    ids, offsets = np.empty(0, np.int64), np.empty((0, 2), np.int64)
+    ids, offsets, begins = np.empty(0, np.int64), np.empty((0, 2), np.int64), True
     for piece_ids, piece_offsets in pieces:
         ids, offsets = np.concatenate([ids, piece_ids]), np.concatenate([offsets, piece_offsets])
         while len(ids) > room:
-            yield Window(question, ids[:room], offsets[:room], (first, middle), separators)
-            ids, offsets, first = ids[stride:], offsets[stride:], middle - stride
-    yield Window(question, ids, offsets, (first, len(ids)), separators)
+            yield Window(question, ids[:room], offsets[:room], (first, middle), separators, (begins, False))
+            ids, offsets, first, begins = ids[stride:], offsets[stride:], middle - stride, False
+    yield Window(question, ids, offsets, (first, len(ids)), separators, (begins, True))
 
 
 class WindowRows(Rows):
@@ -197,5 +198,11 @@ def target(question: Question, window: Window) -> tuple[int, int]:
     answer = answers[0]
     start, end = answer.start, answer.start + len(answer.text)
     inside = np.flatnonzero((window.offsets[:, 0] < end) & (start < window.offsets[:, 1]))
-    is_whole = len(inside) and window.offsets[0, 0] <= start and end <= window.offsets[-1, 1]
+    # What stands before the first token of a passage, or behind the last, is nothing that could be read.
+    begins, ends = window.edges
+    is_whole = (
+        len(inside)
+        and (begins or window.offsets[0, 0] <= start)
+        and (ends or end <= window.offsets[-1, 1])
+    )
     return (window.first + int(inside[0]), window.first + int(inside[-1])) if is_whole else (0, 0)

@@ -30,6 +30,7 @@ _HOME = {
     "roofline": "bertmini.viz.budget",
     "scaling": "bertmini.viz.budget",
     "trade_off": "bertmini.viz.trade",
+    "interval_rows": "bertmini.viz.rows",
     "head_explorer": "bertmini.viz.explore",
     "mask_explorer": "bertmini.viz.explore",
 }

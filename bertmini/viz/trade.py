@@ -8,7 +8,7 @@ from bertmini.errors import InputError
 from bertmini.viz.picture import Picture
 from bertmini.viz.style import COLOURS, INK
 
-LARGEST = 700.0  # points², the area of the largest dot
+LARGEST_DOT = 700.0  # points², the area of the largest dot
 
 
 def trade_off(
@@ -47,7 +47,7 @@ def trade_off(
         is_best = name in front
         colour = COLOURS[0] if is_best else COLOURS[1]
         mark = "o" if is_best else "s"  # so that colour never speaks alone
-        axis.scatter([cost], [quality], LARGEST * size / largest, color=colour, marker=mark, alpha=0.45,
+        axis.scatter([cost], [quality], LARGEST_DOT * size / largest, color=colour, marker=mark, alpha=0.45,
                      label=f"{number} {name}", zorder=2)  # fmt: skip
         place = quality  # of the number: on its dot, or above where another stands
         while any(abs(cost - x) < 0.05 * width and abs(place - y) < 0.08 * height for x, y in labels):

@@ -18,7 +18,7 @@ from bertmini.viz.attention import real_tokens
 from bertmini.viz.picture import escape
 from bertmini.viz.style import optional
 
-LARGEST = 200_000  # weights in a view: about 1 MB of page
+MOST_WEIGHTS = 200_000  # weights in a view: about 1 MB of page
 _shown: Counter[str] = Counter()
 
 
@@ -99,7 +99,7 @@ def _prepare(attentions: Sequence[Tensor], tokens: Sequence[str]) -> tuple[list[
         layer[:1, :, : len(kept), : len(kept)].detach().cpu().double().round(decimals=3)
         for layer in attentions
     ]
-    if sum(layer.numel() for layer in cut) > LARGEST:
+    if sum(layer.numel() for layer in cut) > MOST_WEIGHTS:
         raise InputError(
             f"{len(cut)} layers of {cut[0].size(1)} heads over {len(kept)} tokens make a page of megabytes: "
             f"show a shorter text or fewer layers"

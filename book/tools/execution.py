@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from book.tools.chapter import Chapter
 from book.tools.project import NOTEBOOKS, ROOT
 
-LARGEST = 1_000_000  # bytes of outputs in a notebook
+MOST_BYTES = 1_000_000  # bytes of outputs in a notebook
 VIEW = "application/vnd.jupyter.widget-view+json"
 STATE = "application/vnd.jupyter.widget-state+json"
 IMPORTED = """\
@@ -131,10 +131,10 @@ def _refuse(chapter: Chapter, notebook: NotebookNode) -> None:
         place = chapter.place(lowered.line)
         cell_size = len(json.dumps(cell.outputs))
         size += cell_size
-        if size > LARGEST:
+        if size > MOST_BYTES:
             raise CellFailure(
                 f"{place}: with this cell's {cell_size:,} bytes the outputs and widgets are larger than "
-                f"{LARGEST:,}; draw at a lower resolution, or show fewer layers, heads or tokens"
+                f"{MOST_BYTES:,}; draw at a lower resolution, or show fewer layers, heads or tokens"
             )
         for output in cell.outputs:
             data = output.get("data", {})
