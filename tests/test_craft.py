@@ -287,6 +287,14 @@ def test_it_stops_where_the_loss_blows_up():
     assert not has_blown_up(test.losses[:-1])
 
 
+def test_a_loss_that_is_no_number_from_the_beginning_is_told():
+    model = new_model()
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match="no number at the first rate, 1e-0"):
+        find_learning_rate(model, batch_at, Options(steps=20, precision="float32"))
+
+
 def test_a_loss_that_never_falls_is_told():
     generator = torch.Generator().manual_seed(0)
     noise = (2 + 0.1 * torch.randn(100, generator=generator)).tolist()

@@ -188,6 +188,31 @@ def test_a_student_begins_as_every_second_layer_of_its_teacher():
     assert torch.equal(student.nsp_head.weight, teacher.nsp_head.weight)
 
 
+def test_a_student_of_a_pruned_teacher_has_the_sizes_of_its_layers():
+    torch.manual_seed(0)
+    sizes = {"heads_by_layer": [2, 1, 2, 1], "intermediate_by_layer": [8, 16, 24, 32]}
+    teacher = BertForMaskedLM(CONFIG.replace(num_hidden_layers=4, **sizes)).eval()
+    student = student_from_teacher(teacher, [3, 1])
+    assert student.config.heads_by_layer == [1, 1]
+    assert student.config.intermediate_by_layer == [32, 16]
+    for of_student, of_teacher in ((0, 3), (1, 1)):
+        layers = (student.bert.encoder.layers[of_student], teacher.bert.encoder.layers[of_teacher])
+        ours, theirs = (layer.state_dict() for layer in layers)
+        assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert student_from_teacher(teacher).config.heads_by_layer == [2, 2]
+
+
+def test_layers_that_are_all_one_stay_one_and_groups_are_refused():
+    teacher = BertForMaskedLM(CONFIG.replace(num_hidden_layers=4, num_hidden_groups=1))
+    student = student_from_teacher(teacher, [1, 3])
+    assert student.config.num_hidden_layers == 2
+    ours, theirs = student.state_dict(), teacher.state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    with pytest.raises(InputError, match="4 layers in 2 groups"):
+        student_from_teacher(BertForMaskedLM(CONFIG.replace(num_hidden_layers=4, num_hidden_groups=2)))
+
+
 def test_a_student_with_all_layers_is_its_teacher():
     teacher = teacher_of(BertForPreTraining).eval()
     student = student_from_teacher(teacher, [0, 1, 2, 3]).eval()

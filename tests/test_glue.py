@@ -78,6 +78,19 @@ def test_cola_is_read_with_a_header_too(tmp_path):
     assert GLUE["cola"].read(str(tmp_path))["train"] == [Example("the sea is calm", None, "1")]
 
 
+@pytest.mark.parametrize("encoding", [None, "utf-16"])
+def test_cola_is_read_where_only_dev_is_there(tmp_path, encoding):
+    (tmp_path / "dev.tsv").write_text("gj04\t1\t\tthe sea is calm\n", encoding=encoding or "utf-8")
+    for data in (tmp_path, tmp_path / "dev.tsv"):
+        splits = GLUE["cola"].read(str(data), encoding=encoding)
+        assert list(splits.values()) == [[Example("the sea is calm", None, "1")]]
+
+
+def test_accuracy_asks_for_no_positive_label():
+    logits, labels = np.eye(2), ["entailment", "neutral"]
+    assert GLUE["mnli"].measure(logits, np.array([0, 1]), labels) == {"accuracy": 1.0}
+
+
 def test_the_hubs_labels_are_known_and_the_positive_one_is_the_second(monkeypatch):
     class Part(list):
         pass

@@ -167,6 +167,16 @@ def test_weighted_loss_counts_each_example_by_its_label(start, tokenizer):
     assert torch.allclose(plain, model(**batch).loss)
 
 
+def test_weighted_loss_of_a_process_without_rows_is_nothing(start, tokenizer):
+    model = classifier(start)
+    batch = batch_of(model, tokenizer)
+    batch["labels"] = torch.full_like(batch["labels"], -100)
+    loss = losses.weighted_loss(torch.tensor([0.5, 3.0]))(model, batch).loss
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert all(not parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
+
+
 def test_balanced_weights_mean_the_same_as_resampling(start, tokenizer):
     """In expectation: the mean loss over all examples, weighted, is the mean over the resampled ones."""
     examples = [Example("fog", label="fog"), Example("fog bread", label="bread")]

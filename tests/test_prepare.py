@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from bertmini.cli import main
 from bertmini.data.batches import PretrainingData, lay_out
 from bertmini.data.corpus import Corpus
 from bertmini.data.pairs import pair_examples
-from bertmini.data.prepare import Prepared, prepare
+from bertmini.data.prepare import Prepared, in_blocks, prepare
 from bertmini.data.text import split_sentences
 from bertmini.hub import shipped
 from bertmini.tasks.pretrain import read_corpus, stream_corpus, training_data
@@ -46,6 +47,21 @@ def prepared(file, tokenizer, out, processes=1, held_out=20, **options):
 
 def same(first, second):
     return all(np.array_equal(array, vars(second)[name]) for name, array in vars(first).items())
+
+
+@pytest.mark.parametrize("number", [10, 15, 19, 40])
+def test_of_a_few_long_documents_some_are_held_out(number):
+    parts: Counter[str] = Counter()
+    for part, block in in_blocks(["x" * 700] * number, 20):  # the block's 3,000 characters are four of them
+        parts[part] += len(block)
+    assert parts["dev"] == max(2, number // 20)
+    assert parts.total() == number
+
+
+def test_reading_ahead_for_long_documents_has_an_end():
+    read = []
+    next(in_blocks((read.append(i) or "x" * 700 for i in range(10_000)), 1000))
+    assert len(read) < 20
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -102,6 +102,21 @@ def test_fine_tuning_learns_a_word_and_keeps_the_best_epoch(origin, tokenizer):
     assert set(metrics) == {"train", "dev", "test", "seconds", "tokens_per_second"}
 
 
+@pytest.mark.parametrize("ramp_share", [0.0, 0.5, 0.9])
+def test_an_epoch_sees_all_examples_with_a_ramp_too(ramp_share):
+    settings = {"batch_size": 1, "accumulation": 8, "ramp_share": ramp_share}
+    options = task_options(TASKS["classify"], {"train": weather(800)}, epochs=2, **settings)
+    seen = options.batches_before(options.steps)
+    assert 1600 <= seen < 1600 + 8 * 2
+    assert (options.steps == 200) == (ramp_share == 0.0)
+
+
+def test_one_example_without_a_label_is_named(tokenizer):
+    examples = [Example("a", label="x"), Example("b")]
+    with pytest.raises(InputError, match="example 2 has no label"):
+        TaskData(examples, tokenizer, ("x", "y"), 2, 16, 0)
+
+
 def test_regression_learns_a_number(origin, tokenizer):
     examples = [Example("the sea", f"is {score}", label=float(score)) for score in range(6)] * 8
     task, splits = TASKS["regress"], {"train": examples, "dev": examples[:12]}

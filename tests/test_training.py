@@ -11,12 +11,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from bertmini import BertConfig, BertForPreTraining
+from bertmini import BertConfig, BertForMaskedLM, BertForPreTraining
 from bertmini.cost import flops
+from bertmini.data.packing import pack
 from bertmini.errors import InputError
 from bertmini.training import (
     Options,
+    Progress,
     Run,
     evaluate_pretraining,
     linear_schedule,
@@ -24,7 +27,7 @@ from bertmini.training import (
     settle,
     train,
 )
-from bertmini.training.loop import Ahead, best_precision, count_targets
+from bertmini.training.loop import Ahead, best_precision, count_targets, work_of
 
 CONFIG = BertConfig(
     vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
@@ -416,6 +419,28 @@ def test_the_share_of_the_peak_is_work_over_time_over_peak(tmp_path, monkeypatch
     work = 3 * sum(flops(model.config, length).values())
     assert line["utilisation"] == pytest.approx(line["tokens_per_second"] * work / 1e9, rel=0.1)
     assert line["memory_mb"] > 10
+
+
+def test_one_way_every_token_is_predicted_and_counted_as_work():
+    ids = torch.randint(5, 60, (4, 16))
+    one_way, both_ways = (BertForMaskedLM(CONFIG.replace(direction=way)) for way in ("left-to-right", None))
+    (tokens, work), (_, less) = (work_of([{"input_ids": ids}], model) for model in (one_way, both_ways))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        one_way(input_ids=ids, labels=ids)
+    assert tokens == 64
+    assert work / 3 == pytest.approx(counter.get_total_flops(), rel=0.05)
+    assert work > 1.1 * less
+
+
+def test_soft_labels_count_texts_however_they_are_laid_out():
+    batch = batch_at(0)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    assert count_targets("soft_labels", inputs) == count_targets("soft_labels", pack(inputs)) == 8
+
+
+def test_a_lower_squared_error_is_better():
+    progress = Progress()
+    assert [progress.improved("mse", {"mse": value}) for value in (1.0, 2.0, 0.5)] == [True, False, True]
 
 
 def test_the_model_is_compiled_for_all_lengths_where_that_is_asked_for(monkeypatch):

@@ -181,6 +181,16 @@ def test_missing_extra_is_named(monkeypatch):
         viz.head_view(ATTENTIONS, PADDED)
 
 
+def test_a_place_or_a_layer_that_is_not_there_is_refused():
+    for query in (-1, len(TOKENS)):
+        with pytest.raises(InputError, match=f"query is {query}; expected a position from 0"):
+            viz.attention_arcs(WEIGHTS, TOKENS, query=query)
+    with pytest.raises(InputError, match="layer is 7; expected one from 0 to"):
+        viz.head_view(ATTENTIONS, PADDED, layer=7)
+    with pytest.raises(InputError, match="wanted is False everywhere"):
+        viz.head_shares([torch.ones(1, 1, 3, 3) / 3], torch.zeros(1, 3, 3, dtype=torch.bool))
+
+
 def test_head_shares_average_over_those_who_have_something_to_look_at():
     weights = torch.tensor([[0.6, 0.2, 0.2], [0.8, 0.1, 0.1], [0.1, 0.7, 0.2]])[None, None]
     before = torch.eye(3).bool().roll(-1, dims=1).tril()[None]

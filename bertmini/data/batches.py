@@ -392,10 +392,12 @@ class TaskData(ByLength):
         super().__init__([len(row) for row in self.input_ids], self.batch_size, self.seed, self.part)
 
     def _targets(self) -> torch.Tensor | None:
-        """The labels as numbers [examples], or None where some are not known."""
+        """The labels as numbers [examples], or None where none is known."""
         labels: list[Any] = [example.label for example in self.examples]
-        if None in labels:
+        if all(label is None for label in labels):
             return None
+        if None in labels:
+            raise InputError(f"example {labels.index(None) + 1} has no label, and others have one")
         if self.labels is None:
             return torch.tensor(labels, dtype=torch.float32)
         number = {name: i for i, name in enumerate(self.labels)}

@@ -148,7 +148,9 @@ def in_blocks(texts: Iterable[str], held_out: int) -> Iterator[tuple[str, list[s
     texts, first, size = iter(texts), [], 0
     for text in texts:
         first.append(text)
-        if (size := size + len(text)) >= 2 * BLOCK:
+        size += len(text)
+        # Of long documents more are read ahead, so that some are held out, as far as a file's blocks go.
+        if size >= 2 * BLOCK and (len(first) >= 2 * held_out or size >= SHARD * BLOCK):
             break
     else:
         if not first:

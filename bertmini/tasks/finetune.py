@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -151,11 +152,17 @@ def task_options(
     """
     batch_size, accumulation = settings.get("batch_size", 32), settings.get("accumulation", 1)
     steps = math.ceil((rows or len(splits["train"])) / (batch_size * accumulation))
+    ramp = {"accumulation": accumulation, "ramp_share": settings.get("ramp_share", 0.0)}
+    batches = epochs * steps * accumulation
+    # A ramp's updates have fewer batches, so that it takes more of them.
+    total = bisect_left(
+        range(batches), batches, epochs * steps, key=lambda n: Options(steps=n, **ramp).batches_before(n)
+    )
     if "dev" not in splits:
         settings["patience"] = None
     on_dev = {"metric": task.METRIC, "evaluate_every": steps} if "dev" in splits else {}
     return Options(
-        **{"steps": epochs * steps, "checkpoint_every": steps, "learning_rate": 5e-5} | on_dev | settings
+        **{"steps": total, "checkpoint_every": steps, "learning_rate": 5e-5} | on_dev | settings
     )
 
 

@@ -74,9 +74,10 @@ class Glue:
             InputError: as `read_task`; or the labels are those of another task.
         """
         parts = {part: SPLITS[part] for part in ("train", "dev")} | (MISMATCHED if self.is_matched else {})
-        if self.numbered and not reading.get("text_columns") and lacks_header(data, self.numbered):
+        if self.numbered and not reading.get("text_columns"):
             text, label = self.numbered
-            reading |= {"text_columns": (text,), "label_column": label}
+            if lacks_header(data, label, reading.get("encoding")):
+                reading |= {"text_columns": (text,), "label_column": label}
         skip_ragged = not reading.get("strict")
         splits = read_task(data, self.kind.NAME, parts=parts, skip_ragged=skip_ragged, **reading)
         for part, examples in splits.items():
@@ -122,8 +123,9 @@ class Glue:
             measured = regress.measure(logits, targets, labels)
             return {name: measured[name] for name in self.metrics}
         positives = [labels.index(names[-1]) for names in self.labels if names[-1] in labels]
+        positive = next(iter(positives), -1)  # only MNLI's may be missing, and its metric asks for none
         answers = logits.argmax(axis=1)
-        return {name: METRICS[name](targets, answers, positives[0]) for name in self.metrics}
+        return {name: METRICS[name](targets, answers, positive) for name in self.metrics}
 
     def predict(self, model: Any, *args: Any, **options: Any) -> Iterator[dict[str, Any]]:
         """Answers; as those of classification or regression."""
@@ -167,10 +169,11 @@ GLUE: dict[str, Glue] = {
 }  # fmt: skip
 
 
-def lacks_header(data: str, columns: tuple[str, str]) -> bool:
-    """Whether the first line of the train file is an example: whether its label is a number."""
+def lacks_header(data: str, label_column: str, encoding: str | None = None) -> bool:
+    """Whether the first line of the first file is an example: whether its label is a number."""
     if data.startswith("hf:"):
         return False
-    ((_, text),) = read_files([files_of_parts(Path(data))["train"]])
-    cells, label = text.split("\n", 1)[0].split("\t"), int(columns[1])
+    file = next(iter(files_of_parts(Path(data)).values()))
+    ((_, text),) = read_files([file], encoding=encoding)
+    cells, label = text.split("\n", 1)[0].split("\t"), int(label_column)
     return len(cells) >= label and cells[label - 1].strip().isdecimal()

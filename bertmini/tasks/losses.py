@@ -18,7 +18,7 @@ from bertmini.data.task_files import Example
 from bertmini.data.text import split_sentences
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForPreTraining, BertForSequenceClassification, BertOutput
-from bertmini.model.heads import masked_lm_loss
+from bertmini.model.heads import IGNORED, masked_lm_loss
 from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
 
 Loss = Callable[[Any, Batch], BertOutput]
@@ -57,8 +57,9 @@ def weighted_loss(weights: Tensor) -> Loss:
     def loss(model: BertForSequenceClassification, batch: Batch) -> BertOutput:
         inputs, labels = without_labels(batch)
         output = model(**inputs)
-        of_example = F.cross_entropy(output.logits.float(), labels, reduction="none")  # [batch]
-        output.losses["classification"] = (weights.to(labels.device)[labels] * of_example).mean()
+        of_example = F.cross_entropy(output.logits.float(), labels, reduction="none")  # [batch], 0 of IGNORED
+        scale = weights.to(labels.device)[labels.clamp(min=0)]
+        output.losses["classification"] = (scale * of_example).sum() / (labels != IGNORED).sum().clamp(min=1)
         return output
 
     return loss

@@ -296,7 +296,7 @@ def count_pairs(batch: Batch) -> int:
 COUNTS: dict[str, Callable[[Batch], int]] = {
     **dict.fromkeys(("soft", "cosine", "states", "patient"), count_tokens),
     "attention": count_pairs,
-    "patient_cls": count_rows,
+    **dict.fromkeys(("patient_cls", "soft_labels"), count_rows),
 }
 
 
@@ -379,7 +379,8 @@ def work_of(batches: list[Batch], model: Any) -> tuple[float, float]:
     if not tokens or not hasattr(model, "config"):
         return tokens, 0.0
     rows = sum(map(count_rows, batches))
-    masked = MASKED if hasattr(model, "mlm_head") else 0.0
+    predicted = 1.0 if getattr(model.config, "direction", None) else MASKED  # one way, every token is
+    masked = predicted if hasattr(model, "mlm_head") else 0.0
     forward = flops(model.config, tokens / rows, nsp=hasattr(model, "nsp_head"), masked=masked)  # type: ignore[arg-type]
     return tokens, 3 * tokens * sum(forward.values())  # the backward pass takes twice as many
 

@@ -98,7 +98,8 @@ def find_learning_rate(
         RangeTest, up to where the loss had blown up.
 
     Raises:
-        InputError: there are fewer than 10 rates, they do not rise, or several processes were started.
+        InputError: there are fewer than 10 rates, they do not rise, or several processes were started; the
+            loss is no number from the beginning.
 
     Source: Smith 2015, arXiv 1506.01186, section 3.3, with a rate that rises in a line; here as in fastai.
     """
@@ -132,6 +133,11 @@ def find_learning_rate(
             losses.append(found["loss"])
             if has_blown_up(losses):
                 break
+    if not losses:
+        raise InputError(
+            f"learning-rate range test: the loss is no number at the first rate, {rates[0]:g}; look at the "
+            "data and at the model's weights"
+        )
     return RangeTest(rates[: len(losses)], losses)
 
 

@@ -110,7 +110,7 @@ class Progress:
         """
         if metric not in metrics:
             raise InputError(f"training: no metric {metric!r}; the evaluation has {', '.join(metrics)}")
-        sign = -1 if metric.endswith(("loss", "perplexity")) else 1
+        sign = -1 if metric.endswith(("loss", "perplexity", "mse")) else 1
         better = self.best is None or sign * metrics[metric] > sign * self.best
         if better:
             self.best, self.best_step, self.stale = metrics[metric], self.step, 0

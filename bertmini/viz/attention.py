@@ -109,10 +109,16 @@ def attention_arcs(
         query: the position that looks, counted from 0.
         title: above the picture.
         threshold: smaller weights get no arc.
+
     Returns:
         The picture; each arc's weight stands below its token.
+
+    Raises:
+        InputError: there is no such position, or tokens and weights do not match.
     """
     tokens = real_tokens(tokens)
+    if not 0 <= query < len(tokens):
+        raise InputError(f"attention_arcs: query is {query}; expected a position from 0 to {len(tokens) - 1}")
     row = select_weights(weights, tokens, 0, 0)[query]
     picture = Picture(min(8.8, max(3.5, 0.95 * len(tokens))), 2.3)
     axis = picture.axis

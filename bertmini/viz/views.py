@@ -53,8 +53,10 @@ def head_view(
     Returns:
         The view.
     Raises:
-        InputError: when tokens and weights do not match or would not fit on a page.
+        InputError: when tokens and weights do not match or would not fit on a page; there is no such layer.
     """
+    if not 0 <= layer < len(attentions):
+        raise InputError(f"head_view: layer is {layer}; expected one from 0 to {len(attentions) - 1}")
     return _view("head_view", attentions, tokens, pair_start, layer=layer)
 
 
