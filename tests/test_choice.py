@@ -245,9 +245,10 @@ def test_each_question_counts_once_however_the_batch_is_parted(tokenizer, config
 def test_questions_of_like_length_come_together(tokenizer):
     long = Choice("the sea is calm today", ("a gull cries", "a ship sails away today"), 0)
     short = Choice("the sea", ("cries", "sails"), 1)
-    data = ChoiceData([long, short] * 8, tokenizer, 4, 32, seed=0)
-    lengths = sorted(data.batch(step)["input_ids"].size(1) for step in range(len(data)))
-    assert lengths == [6, 6, 13, 13]
+    data = ChoiceData([long, short] * 48, tokenizer, 4, 32, seed=0)
+    lengths = [data.batch(step)["input_ids"].size(1) for step in range(len(data))]
+    assert set(lengths) == {6, 13}
+    assert lengths.count(6) >= 8, "of 12 that could be; in any order it would be one or two of 24"
 
 
 def test_wrong_labels_and_counts_are_named(model, tokenizer):

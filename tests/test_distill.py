@@ -202,15 +202,17 @@ def test_a_student_of_a_pruned_teacher_has_the_sizes_of_its_layers():
     assert student_from_teacher(teacher).config.heads_by_layer == [2, 2]
 
 
-def test_layers_that_are_all_one_stay_one_and_groups_are_refused():
-    teacher = BertForMaskedLM(CONFIG.replace(num_hidden_layers=4, num_hidden_groups=1))
-    student = student_from_teacher(teacher, [1, 3])
+@pytest.mark.parametrize(("groups", "heads", "left"), [(1, [1], [1]), (2, [1, 2], [1, 2])])
+def test_a_student_shares_its_layers_as_its_teacher_does(groups, heads, left):
+    torch.manual_seed(0)
+    config = CONFIG.replace(num_hidden_layers=4, num_hidden_groups=groups, heads_by_layer=heads)
+    teacher = BertForMaskedLM(config).eval()
+    student = student_from_teacher(teacher).eval()
     assert student.config.num_hidden_layers == 2
-    ours, theirs = student.state_dict(), teacher.state_dict()
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
-    with pytest.raises(InputError, match="4 layers in 2 groups"):
-        student_from_teacher(BertForMaskedLM(CONFIG.replace(num_hidden_layers=4, num_hidden_groups=2)))
+    assert student.config.heads_by_layer == left
+    for i, layer in enumerate(student.bert.encoder.layers):
+        theirs = teacher.bert.encoder.layers[2 * i].state_dict()
+        assert all(torch.equal(tensor, theirs[name]) for name, tensor in layer.state_dict().items())
 
 
 def test_a_student_with_all_layers_is_its_teacher():

@@ -50,7 +50,8 @@ def same(first, second):
 
 
 @pytest.mark.parametrize("number", [10, 15, 19, 40])
-def test_of_a_few_long_documents_some_are_held_out(number):
+def test_of_a_few_long_documents_some_are_held_out(monkeypatch, number):
+    monkeypatch.setattr(bertmini.data.prepare, "SHARD", 16)
     parts: Counter[str] = Counter()
     for part, block in in_blocks(["x" * 700] * number, 20):  # the block's 3,000 characters are four of them
         parts[part] += len(block)

@@ -163,8 +163,7 @@ def student_from_teacher(
             teacher's.
 
     Raises:
-        InputError: the teacher has no such layer, shares some of its layers and others not, or cannot begin a
-            DistilBERT.
+        InputError: the teacher has no such layer, or cannot begin a DistilBERT.
 
     Source: Sanh et al. 2019, section 3, "Student initialization".
     """
@@ -177,23 +176,17 @@ def student_from_teacher(
     chosen = list(range(0, depth, 2) if layers is None else layers)
     if not chosen or not all(0 <= layer < depth for layer in chosen):
         raise InputError(f"layers {chosen}: the teacher has layers 0 to {depth - 1}; choose among them")
-    if 1 < teacher.config.num_different_layers < depth:
-        raise InputError(
-            f"the teacher shares its {depth} layers in {teacher.config.num_hidden_groups} groups; a student "
-            "begins as layers of a teacher that shares all of them or none"
-        )
-    sizes = {  # of a pruned teacher; layers that are all one have one size
-        name: [left[i] for i in chosen]
+    different = teacher.config.num_hidden_groups or len(chosen)
+    sizes = {  # of a pruned teacher's different layers
+        name: [left[teacher.config.group_of(chosen[i * len(chosen) // different])] for i in range(different)]
         for name in PRUNABLE
-        if (left := getattr(teacher.config, name)) and teacher.config.num_different_layers == depth
+        if (left := getattr(teacher.config, name))
     }
     student = type(teacher)(teacher.config.replace(num_hidden_layers=len(chosen), **sizes))
     weights = teacher.state_dict()
 
-    group_of = teacher.config.group_of
-
     def in_teacher(name: str) -> str:
-        return re.sub(r"(?<=encoder\.layers\.)\d+", lambda match: str(group_of(chosen[int(match[0])])), name)
+        return re.sub(r"(?<=encoder\.layers\.)\d+", lambda match: str(chosen[int(match[0])]), name)
 
     student.load_state_dict({name: weights[in_teacher(name)] for name in student.state_dict()})
     return student

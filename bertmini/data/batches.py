@@ -164,7 +164,7 @@ def length_batches(
     """
     rng = np.random.default_rng([seed, epoch])
     order = rng.permutation(len(lengths))
-    pool_size = batch_size * max(1, min(128, len(order) // batch_size // 6))
+    pool_size = batch_size * max(2, min(128, len(order) // batch_size // 6))
     pool = np.arange(len(order)) // pool_size
     order = order[np.lexsort((lengths[order], pool))]
     batches = np.split(order, range(batch_size, len(order), batch_size))
