@@ -35,7 +35,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from machine import RESULTS, save
+from machine import earlier, save
 
 from bertmini import BertConfig
 from bertmini.compress.distill import distillation_loss, student_from_teacher
@@ -527,9 +527,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--plan", action="store_true", help="say what is left to run, and run nothing")
     options = parser.parse_args(arguments)
     keep_freed_memory()
-    file = RESULTS / "ablations.json"
-    before = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    runs: Measured = before.get("runs", {})
+    runs: Measured = earlier("ablations").get("runs", {})
     if options.plan:
         show_plan(options.tables, options.seeds, runs)
         return

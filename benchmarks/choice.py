@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import save
+from machine import earlier, save
 
 from bertmini.data.choices import Choice, read_choices
 from bertmini.machine import keep_freed_memory
@@ -143,17 +143,21 @@ def main() -> None:
     (dev,) = read_choices(options.data / "arc" / "easy-dev.csv").values()
     rows = min(options.rows or len(train), len(train))
     contestants: dict[str, Any] = {"bertmini": bertmini} | ({"trainer": trainer} if options.trainer else {})
-    result: dict[str, Any] = {
+    settings = {
         "rows": rows, "questions": len(dev), "epochs": EPOCHS, "batch_size": BATCH,
         "learning_rate": LEARNING_RATE,
+    }  # fmt: skip
+    result: dict[str, Any] = settings | {
         "chance": float(np.mean([1 / len(choice.options) for choice in dev])),
         "baselines": {name.__name__: accuracy(name(train), dev) for name in (tfidf, option_words)},
-        "runs": {name: [] for name in contestants},
-    }  # fmt: skip
+        "runs": {name: [] for name in contestants} | earlier("choice", settings).get("runs", {}),
+    }
     print(result, flush=True)
     for seed in range(options.seeds):
         chosen = random.Random(seed).sample(train, rows)
         for name, learn in contestants.items():
+            if seed < len(result["runs"][name]):
+                continue
             started = time.perf_counter()
             answer = learn(chosen, options.model, seed)
             seconds = time.perf_counter() - started

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import RESULTS, save
+from machine import earlier, save
 from torch import nn
 
 from bertmini import BertForSequenceClassification, WordPieceTokenizer
@@ -249,10 +249,7 @@ def main() -> None:
     keep_freed_memory()
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     for name in options.sets:
-        measured = measure(name, options)
-        file = RESULTS / "compress.json"
-        known = json.loads(file.read_text("utf-8")) if file.exists() else {}
-        save("compress", {each: known[each] for each in RATES if each in known} | {name: measured})
+        save("compress", earlier("compress") | {name: measure(name, options)})
 
 
 if __name__ == "__main__":

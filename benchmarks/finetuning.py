@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import RESULTS, save
+from machine import earlier, save
 
 from bertmini.data.task_files import Example, read_task
 from bertmini.machine import keep_freed_memory
@@ -128,14 +128,6 @@ def compared(measure: str, runs: dict[str, list[dict[str, float]]]) -> dict[str,
     return found
 
 
-def earlier(settings: dict[str, Any]) -> dict[str, Any]:
-    """What was measured with the same settings before."""
-    file = RESULTS / "finetuning.json"
-    found = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    is_same = all(found.get(name) == value for name, value in settings.items())
-    return {name: found[name] for name in SETS if name in found} if is_same else {}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="directory with a folder for each set")
@@ -147,7 +139,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     settings = {"rows": options.rows, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": LEARNING_RATE}
-    result = settings | earlier(settings)
+    result = settings | earlier("finetuning", settings)
     for name in options.sets:
         kind, measure = SETS[name], MEASURES[SETS[name]]
         splits = read_task(options.data / name, kind)

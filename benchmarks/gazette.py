@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import RESULTS, save
+from machine import earlier, save
 
 from bertmini import WordPieceTokenizer
 from bertmini.cli import main as command
@@ -178,13 +178,8 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     gazette = Gazette()
-    file = RESULTS / "gazette.json"
-    result = json.loads(file.read_text("utf-8")) if file.exists() else {}
-    if result.get("gazette_version") == GAZETTE_VERSION:
-        for name in ("machine", "gflops", "versions"):  # they are those of now
-            result.pop(name, None)
-    else:
-        result = {"gazette_version": GAZETTE_VERSION, "corpus": corpus(gazette), "tasks": {}}
+    settings = {"gazette_version": GAZETTE_VERSION}
+    result = earlier("gazette", settings) or settings | {"corpus": corpus(gazette), "tasks": {}}
     for name in options.tasks:
         settings = asdict(SETTINGS[name]) | {"batch_size": BATCH, "learning_rates": LEARNING_RATES}
         if result["tasks"].get(name, {}).get("settings") != settings:

@@ -28,7 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from machine import RESULTS, save
+from machine import earlier, save
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, recall_score
@@ -260,16 +260,12 @@ def main() -> None:
         if part in options.parts and (missing := [name for name in needed if not getattr(options, name)]):
             parser.error(f"{part} needs --{' and --'.join(missing)}")
     keep_freed_memory()
-    file = RESULTS / "little_data.json"
     for part in options.parts:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as scratch:
             measured = PARTS[part](options, Path(scratch))
-        known = json.loads(file.read_text("utf-8")) if file.exists() else {}
         seconds = {"seconds": round(time.perf_counter() - started, 1)}
-        save(
-            "little_data", {name: known[name] for name in PARTS if name in known} | {part: measured | seconds}
-        )
+        save("little_data", earlier("little_data") | {part: measured | seconds})
 
 
 if __name__ == "__main__":

@@ -17,9 +17,17 @@ def save(name: str, measured: dict[str, Any]) -> Path:
     """Write `results/<name>.json`."""
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
-    content = {"machine": machine(), "gflops": gflops(), "versions": versions("transformers"), **measured}
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    here = {"machine": machine(), "gflops": gflops(), "versions": versions("transformers")}
+    file.write_text(json.dumps(here | measured | here, indent=2) + "\n", encoding="utf-8")
     return file
+
+
+def earlier(name: str, settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `results/<name>.json` holds from an earlier call; nothing if that had other settings."""
+    file = RESULTS / f"{name}.json"
+    found = json.loads(file.read_text("utf-8")) if file.exists() else {}
+    is_same = all(found.get(key) == value for key, value in (settings or {}).items())
+    return found if is_same else {}
 
 
 def gflops() -> dict[str, float]:

@@ -5,12 +5,14 @@ tokenizer in batches and two processes and writes nothing but ids. Its rows are 
 its clock starts; ours runs from the text file to documents of sentences on the disk. In turn, medians.
 
 Growth: the same at 1 MB, 100 MB and 2 GB of text (paragraphs of the books, repeated and shuffled, in one
-file), and of a reader that makes 1,000 batches of it. Memory is that of all processes together, shared pages
-once.
+file), and of readers that make batches of it, in one process and in turn: what is compared then meets the
+same slow moments of the machine. Memory is that of all processes together, shared pages once; each reader is
+alone when its memory is watched.
 
 Step: what share of a training step making its batch takes, with reading, pairing and masking.
 
     python benchmarks/preparation.py --data DATA
+    python benchmarks/preparation.py --data DATA --parts growth     # the others stay as they were measured
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from machine import save
+from machine import earlier, save
 
 PROCESSES = 2
-BATCHES = 1000
+PARTS = ("speed", "step", "growth")
+BATCHES = 1000  # timed beside a step
+ROUNDS, PER_ROUND = 9, 500  # batches of a reader; some blocks of a corpus are made in each round
 
 
 def paragraphs(data: Path) -> list[str]:
@@ -94,17 +98,32 @@ def theirs(text: str, tokenizer: str, out: str) -> dict[str, float]:
     return {"seconds": seconds, "tokens": sum(map(len, done.with_format("numpy")["input_ids"]))}
 
 
-def reader(directory: str) -> dict[str, float]:
-    """Batches as training takes them, from the first one on."""
+def reader(*directories: str) -> dict[str, Any]:
+    """Batches as training takes them, from each of the corpora in turn.
+
+    Returns:
+        for each corpus the seconds until its first batch is there, and of each round its tokens and seconds.
+    """
     from bertmini import WordPieceTokenizer
     from bertmini.data.prepare import Prepared
     from bertmini.tasks.pretrain import training_data
 
-    pieces = WordPieceTokenizer.from_pretrained(directory)
-    started = time.perf_counter()
-    data = training_data(Prepared(directory), pieces, 32, 128, "mlm+nsp", seed=0)
-    tokens = sum(int(data.batch(step)["attention_mask"].sum()) for step in range(BATCHES))
-    return {"seconds": time.perf_counter() - started, "tokens": tokens}
+    pieces = WordPieceTokenizer.from_pretrained(directories[0])
+    corpora, opened = [], []
+    for directory in directories:
+        started = time.perf_counter()
+        corpora.append(training_data(Prepared(directory), pieces, 32, 128, "mlm+nsp", seed=0))
+        corpora[-1].batch(0)
+        opened.append(time.perf_counter() - started)
+    tokens: list[list[int]] = [[] for _ in corpora]
+    seconds: list[list[float]] = [[] for _ in corpora]
+    for first in range(1, 1 + ROUNDS * PER_ROUND, PER_ROUND):
+        for number, data in enumerate(corpora):
+            started = time.perf_counter()
+            masks = [data.batch(step)["attention_mask"] for step in range(first, first + PER_ROUND)]
+            seconds[number].append(time.perf_counter() - started)
+            tokens[number].append(sum(int(mask.sum()) for mask in masks))
+    return {"opened": opened, "tokens": tokens, "seconds": seconds}
 
 
 def step(directory: str, preset: str, length: str) -> dict[str, float]:
@@ -134,7 +153,7 @@ MEASURED = {"ours": ours, "theirs": theirs, "reader": reader, "step": step}
 # --- the process that compares them ----------------------------------------------------------------
 
 
-def measure(name: str, *arguments: Any) -> dict[str, float]:
+def measure(name: str, *arguments: Any) -> dict[str, Any]:
     """Run one of them in a process of its own, and watch its memory and its children's."""
     command = [sys.executable, __file__, "--measure", name, *map(str, arguments)]
     environment = os.environ | {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
@@ -192,26 +211,30 @@ def steps(books: list[str], tokenizer: Path, folder: Path) -> dict[str, Any]:
 
 
 def growth(books: list[str], tokenizer: Path, folder: Path, sizes: list[int], repeats: int) -> dict[str, Any]:
-    runs: dict[int, dict[str, list[dict[str, float]]]] = {size: {"prepare": [], "read": []} for size in sizes}
+    found: dict[str, dict[str, dict[str, float]]] = {}
     for size in sizes:
         write_text(books, size, folder / "text.txt")
-        for number in range(repeats if size < 1000 else 1):
-            out = folder / f"{size}-{number}"
-            runs[size]["prepare"].append(measure("ours", folder / "text.txt", tokenizer, out))
-    for _ in range(repeats):
-        for size in sizes:
-            runs[size]["read"].append(measure("reader", folder / f"{size}-0"))
-    found = {
-        f"{size} MB": {
-            name: {
-                "tokens": some[0]["tokens"],
-                "nanoseconds_per_token": median(1e9 * run["seconds"] / run["tokens"] for run in some),
-                "peak_mb": median(run["peak_mb"] for run in some),
+        runs = [
+            measure("ours", folder / "text.txt", tokenizer, folder / f"{size}-{number}")
+            for number in range(repeats if size < 1000 else 1)
+        ]
+        found[f"{size} MB"] = {
+            "prepare": {
+                "tokens": runs[0]["tokens"],
+                "nanoseconds_per_token": median(1e9 * run["seconds"] / run["tokens"] for run in runs),
+                "peak_mb": median(run["peak_mb"] for run in runs),
             }
-            for name, some in of_size.items()
         }
-        for size, of_size in runs.items()
-    }
+    directories = [folder / f"{size}-0" for size in sizes]
+    read = measure("reader", *directories)
+    for number, directory in enumerate(directories):
+        rounds = list(zip(read["tokens"][number], read["seconds"][number], strict=True))
+        found[f"{sizes[number]} MB"]["read"] = {
+            "tokens": sum(tokens for tokens, _ in rounds),
+            "nanoseconds_per_token": median(1e9 * seconds / tokens for tokens, seconds in rounds),
+            "opened_seconds": read["opened"][number],
+            "peak_mb": measure("reader", directory)["peak_mb"],
+        }
     last = found[f"{sizes[-1]} MB"]
     ratios = {
         f"{sizes[-1]} MB to {size} MB": {
@@ -229,6 +252,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=os.environ.get("BERTMINI_DATA"), help="BERTMINI_DATA")
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 100, 2000], help="megabytes of text")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="all of them")
     parser.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
@@ -242,14 +266,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         tokenizer = (folder := Path(temporary)) / "tokenizer"
         WordPieceTokenizer(vocab).save_pretrained(tokenizer)
-        measured = {
-            "corpus": "gutenberg",
-            "processes": PROCESSES,
-            "speed": speed(books, tokenizer, folder, options.repeats),
-            "step": steps(books, tokenizer, folder),
-            "growth": growth(books, tokenizer, folder, options.sizes, options.repeats),
+        parts = {
+            "speed": lambda: speed(books, tokenizer, folder, options.repeats),
+            "step": lambda: steps(books, tokenizer, folder),
+            "growth": lambda: growth(books, tokenizer, folder, options.sizes, options.repeats),
         }
-    print(save("preparation", measured).read_text())
+        measured = {name: parts[name]() for name in options.parts}
+    settings = {"corpus": "gutenberg", "processes": PROCESSES}
+    print(save("preparation", settings | earlier("preparation", settings) | measured).read_text())
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import RESULTS, save
+from machine import earlier, save
 
 from bertmini import BertConfig, WordPieceTokenizer
 from bertmini.cost import flops
@@ -278,13 +278,11 @@ def main() -> None:
 
 def keep(result: dict[str, Any]) -> None:
     """Put a case among the results, in place of an earlier one."""
-    file = RESULTS / "pretraining_step.json"
-    earlier = json.loads(file.read_text("utf-8")).get("cases", []) if file.exists() else []
 
     def name(case: dict[str, Any]) -> list[Any]:
         return [case[field] for field in ("preset", "precision", "rows", "batch")]
 
-    cases = [case for case in earlier if name(case) != name(result)]
+    cases = [case for case in earlier("pretraining_step").get("cases", []) if name(case) != name(result)]
     save("pretraining_step", {"what": __doc__.splitlines()[0], "cases": [*cases, result]})
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import save
+from machine import earlier, save
 
 from bertmini.data.questions import Question, read_questions
 from bertmini.machine import keep_freed_memory
@@ -198,29 +198,29 @@ def main() -> None:
     learned, held_out = splits["train"][:edge], splits["train"][edge:]
     if options.dev_rows:
         held_out = held_out[: options.dev_rows]
+    rows = min(options.rows, len(learned))
+    settings = {"rows": rows, "dev_questions": len(dev), "window": WINDOW, "batch_size": BATCH,
+                "epochs": EPOCHS, "learning_rate": LEARNING_RATE}  # fmt: skip
     runs: dict[str, list[Result]] = {contestant: [] for contestant in CONTESTANTS}
-    result: dict[str, Any] = {
-        "window": WINDOW,
-        "batch_size": BATCH,
-        "epochs": EPOCHS,
-        "learning_rate": LEARNING_RATE,
-    }
+    runs |= earlier("questions", settings).get("runs", {})
     for seed in range(options.seeds):
-        chosen = random.Random(seed).sample(learned, min(options.rows, len(learned)))
+        chosen = random.Random(seed).sample(learned, rows)
         for contestant, run in CONTESTANTS.items():
+            if seed < len(runs[contestant]):
+                continue
             runs[contestant].append({"seed": seed} | run(chosen, held_out, dev, options.model, seed))
             print(contestant, json.dumps(runs[contestant][-1]), flush=True)
-        speeds = {
-            speed: {who: statistics.median(run[speed] for run in of) for who, of in runs.items()}
-            for speed in ("training_windows_per_second", "answering_windows_per_second")
-        }
-        ratios = {
-            speed: {who: of["bertmini"] / of[who] for who in runs if who != "bertmini"}
-            for speed, of in speeds.items()
-        }
-        result |= {"rows": len(chosen), "dev_questions": len(dev), "runs": runs, "ratios": ratios}
-        save("questions", result)
-    print(json.dumps(result["ratios"], indent=2))
+            save("questions", settings | {"runs": runs})
+    speeds = {
+        speed: {who: statistics.median(run[speed] for run in of) for who, of in runs.items()}
+        for speed in ("training_windows_per_second", "answering_windows_per_second")
+    }
+    ratios = {
+        speed: {who: of["bertmini"] / of[who] for who in runs if who != "bertmini"}
+        for speed, of in speeds.items()
+    }
+    save("questions", settings | {"runs": runs, "ratios": ratios})
+    print(json.dumps(ratios, indent=2))
 
 
 if __name__ == "__main__":

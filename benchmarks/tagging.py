@@ -6,23 +6,23 @@ features     Fine-tuned, with a conditional random field, and a BiLSTM on six ki
              model (Table 7 of Devlin et al. 2018): on the Gazette from the model that bertmini ships, and on
              WNUT 2017 from the 6-layer one.
 
+What an earlier call measured with the same settings stays and is not measured again.
+
     python benchmarks/tagging.py --data DATA --model MODEL [--part PART] [--rows N] [--seeds 3]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from machine import RESULTS, save
+from machine import earlier, save
 
 from bertmini import WordPieceTokenizer
 from bertmini.data.tagged import Tagged, labels_of, read_tagged
@@ -104,28 +104,30 @@ def trainer(train: list[Tagged], test: list[Tagged], directory: Path, seed: int)
     return found
 
 
-def side_by_side(options: argparse.Namespace) -> dict[str, Any]:
-    """Both contestants on WNUT 2017, seed by seed."""
+def side_by_side(options: argparse.Namespace, before: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Both contestants on WNUT 2017, seed by seed; what is known after each run."""
     from seqeval.metrics import f1_score, precision_score, recall_score
 
     splits = read_tagged(options.data / "wnut17")
     contestants: dict[str, Callable[..., Tags]] = {"bertmini": bertmini, "trainer": trainer}
-    runs: dict[str, list[dict[str, float]]] = {name: [] for name in contestants}
+    runs: dict[str, list[dict[str, float]]] = {name: [] for name in contestants} | before.get("runs", {})
     truth = [list(example.tags or ()) for example in splits["test"]]
     for seed in range(options.seeds):
         train = drawn(splits["train"], options.rows, seed)
         for name, contestant in contestants.items():
+            if seed < len(runs[name]):
+                continue
             started = time.perf_counter()
             answers = contestant(train, splits["test"], options.model, seed)
             measures = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
             run = {which: float(measure(truth, answers)) for which, measure in measures.items()}
             runs[name].append(run | {"seconds": time.perf_counter() - started})
             print(name, runs[name][-1], flush=True)
-    return {"rows": len(train), "epochs": EPOCHS, "batch_size": BATCH, "runs": runs}
+            yield {"rows": len(train), "runs": runs}
 
 
-def ways(options: argparse.Namespace) -> dict[str, Any]:
-    """The test F1 of every way on both sets."""
+def ways(options: argparse.Namespace, before: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The test F1 of every way on both sets; what is known after each run."""
     crf, by_features = tag.VARIANTS
     kinds: dict[str, dict[str, Any]] = {"fine-tuned": {}, "fine-tuned, CRF": {"kind": crf}}
     kinds |= {name: {"kind": by_features, "features": name} for name in FEATURES}
@@ -133,13 +135,14 @@ def ways(options: argparse.Namespace) -> dict[str, Any]:
         "the Gazette": ("gazette/entities", Path(shipped()), GAZETTE_RATE),
         "WNUT 2017": (options.data / "wnut17", options.model, LEARNING_RATE),
     }
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = {name: {way: [] for way in kinds} for name in sets} | before
     for name, (data, directory, rate) in sets.items():
         splits = read_tagged(data)
-        found[name] = {way: [] for way in kinds}
         for seed in range(options.seeds):
             parts = {"train": drawn(splits["train"], options.rows, seed), "test": splits["test"]}
             for way, kind in kinds.items():
+                if seed < len(found[name][way]):
+                    continue
                 started = time.perf_counter()
                 tokenizer = WordPieceTokenizer.from_pretrained(directory)
                 model = load_for_task(tag, parts["train"], directory, seed=seed, **kind)
@@ -152,7 +155,7 @@ def ways(options: argparse.Namespace) -> dict[str, Any]:
                 run = {which: metrics["test"][which] for which in ("f1", "precision", "recall", "accuracy")}
                 found[name][way].append(run | {"seconds": time.perf_counter() - started})
                 print(name, way, found[name][way][-1], flush=True)
-    return found
+                yield found
 
 
 def drawn(examples: list[Tagged], rows: int | None, seed: int) -> list[Tagged]:
@@ -176,15 +179,11 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     parts = {"fine-tuning": side_by_side, "features": ways}
+    settings = {"rows_at_most": options.rows, "epochs": EPOCHS, "batch_size": BATCH}
     for name in [options.part] if options.part else parts:
-        measured = parts[name](options)
-        file = RESULTS / "tagging.json"
-        before = json.loads(file.read_text("utf-8")) if file.exists() else {}
-        kept = {part: before[part] for part in parts if part in before}
-        save("tagging", kept | {name: measured})
-        if name == "fine-tuning":
-            for who, runs in measured["runs"].items():
-                print(who, f"F1 {statistics.mean(run['f1'] for run in runs):.4f}")
+        before = earlier("tagging", settings)
+        for measured in parts[name](options, before.get(name, {})):
+            save("tagging", settings | before | {name: measured})
 
 
 if __name__ == "__main__":

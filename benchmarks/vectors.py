@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import save
+from machine import earlier, save
 from torch.nn import functional as F
 
 from bertmini import Bert, Embedder, Predictor, WordPieceTokenizer
@@ -168,17 +168,19 @@ def main() -> None:
     pairs = [(pair.text, str(pair.pair)) for pair in dev]
     embedder = Embedder.from_pretrained(options.model)
     one, other = (embedder(list(texts)) for texts in zip(*pairs, strict=True))
-    result: dict[str, Any] = {
-        "rows": rows, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": LEARNING_RATE,
+    settings = {"rows": rows, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": LEARNING_RATE}
+    result: dict[str, Any] = settings | {
         "untrained": {
             "words in common": correlations(words_in_common(dev), dev),
             "[CLS]": correlations(raw_first(options.model, dev), dev),
             "mean": correlations((one * other).sum(axis=1).tolist(), dev),
         },
         "trained": {kind: {"bertmini": [], "transformers": []} for kind in ("bi-encoder", "cross-encoder")},
-    }  # fmt: skip
+    }
+    if before := earlier("vectors", settings):
+        result["trained"] = before["trained"]
     print(json.dumps(result["untrained"], indent=2), flush=True)
-    for seed in range(options.seeds):
+    for seed in range(len(result["trained"]["cross-encoder"]["transformers"]), options.seeds):
         train = random.Random(seed).sample(splits["train"], rows)
         ours: dict[str, Predictor] = {}
         for kind, task in (("bi-encoder", vectors), ("cross-encoder", regress)):
@@ -197,7 +199,7 @@ def main() -> None:
                 print(kind, who, run, flush=True)
         result["cost"] = cost(ours["bi-encoder"], ours["cross-encoder"], dev)
         save("vectors", result)
-    print(json.dumps(result["cost"], indent=2))
+        print(json.dumps(result["cost"], indent=2), flush=True)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ the number of the call.
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import multiprocessing
@@ -15,6 +16,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ class Death:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def child(work: Callable[[], Any], death: Death | None, told: Any, messages: Path) -> None:
+def child(job: Callable[[], Any], death: Death | None, told: Any, messages: Path) -> None:
     descriptor = os.open(messages, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
@@ -79,15 +81,15 @@ def child(work: Callable[[], Any], death: Death | None, told: Any, messages: Pat
     tqdm.set_lock(threading.RLock())  # its own is the system's, where the dead leave it
     loop.matrix_peak = lambda *_: 1e11  # it is slow, and part of the log's clock alone
     sys.setprofile(death)  # None: nothing is counted, which is faster
-    code = work()
+    code = job()
     sys.setprofile(None)
     told.send((code, death.calls if death else 0))
 
 
-def in_child(work: Callable[[], Any], messages: Path, death: Death | None = None) -> int | None:
+def in_child(work: Command | Library, messages: Path, death: Death | None = None) -> int | None:
     """Works in a process of its own; returns the number of calls, None where it was killed."""
     here, there = processes.Pipe(duplex=False)
-    process = processes.Process(target=child, args=(work, death, there, messages))
+    process = processes.Process(target=child, args=(work.job(), death, there, messages))
     process.start()
     there.close()
     process.join()
@@ -100,27 +102,25 @@ def in_child(work: Callable[[], Any], messages: Path, death: Death | None = None
 
 
 class Command:
-    """A command line of bertmini that makes a run directory; picklable.
-
-    It is parsed here, where what the parser has read once is kept, and run there.
-    """
+    """A command line of bertmini that makes a run directory."""
 
     def __init__(self, line: str, out: Path) -> None:
         self.line, self.out = line, out
 
-    def __getstate__(self) -> Any:
-        """The parsed command: to begin, or to go on where there is something to go on with."""
+    def job(self) -> Callable[[], int]:
+        """What a child does: begin, or go on where there is something to go on with.
+
+        The line is parsed here, where what the parser has to import is imported once for all children.
+        """
         name = self.line.split(" --")[0].split()
         is_begun = (self.out / "run.json").exists()
         options = ["--resume"] if is_begun else self.line.split()[len(name) :]
-        return cli.parse([*name, *options, "--out", str(self.out)])
+        return partial(run_parsed, cli.parse([*name, *options, "--out", str(self.out)]))
 
-    def __setstate__(self, command: Any) -> None:
-        self.command = command
 
-    def __call__(self) -> int:
-        cli.parse = lambda _: self.command
-        return cli.main([])
+def run_parsed(command: argparse.Namespace) -> int:
+    cli.parse = lambda _: command
+    return cli.main([])
 
 
 class Library:
@@ -132,7 +132,10 @@ class Library:
     def __init__(self, out: Path) -> None:
         self.out = out
 
-    def __call__(self) -> None:
+    def job(self) -> Callable[[], None]:
+        return self.run
+
+    def run(self) -> None:
         torch.manual_seed(1)
         model = BertForPreTraining(
             BertConfig(vocab_size=60, max_position_embeddings=16, **CONFIG | {"num_hidden_layers": 1})

@@ -228,7 +228,7 @@ def test_preparation_shows_its_speed_and_how_it_grows(folder):
     assert "| MB of text a second | 9.0 | 3.6 | 2.54 |" in text
     assert "| 1 MB | 1,234 | 300 | 1,234 | 7 |" in text
     assert "2 MB" not in text
-    assert "The batches that were read took 2469.0 to 2469.0 s." in text
+    assert "The batches that were read took 2469 to 2469 s." in text
     assert "| tiny, length 128 | 0.90 | 0.3% |" in text
 
 

@@ -179,7 +179,7 @@ def preparation() -> str:
         "Nanoseconds for a token as the text grows, and memory at its highest, in MB:",
         table(["text", "to prepare", "memory", "to read", "memory"], sizes),
         f"The least text was prepared in {min(took['prepare']):.1f} s. The batches that were read took "
-        f"{min(took['read']):.1f} to {max(took['read']):.1f} s.",
+        f"{min(took['read']):.0f} to {max(took['read']):.0f} s.",
         "What of a training step is making its batch, reading, pairing and masking included:",
         table(["", "ms a batch", "of a step"], shares),
         where(measured),
