@@ -624,6 +624,11 @@ def test_a_question_answering_model_of_transformers_answers_here(model, tokenize
 # The picture
 
 
+def test_a_title_with_two_prices_is_no_formula():
+    picture = answer_places("tea", [(0, 3)], [1.0], [1.0], title=r"$\wrong or $6?")
+    assert "<img" in picture.html()  # as a formula it could not be drawn
+
+
 def test_the_picture_says_in_words_where_the_answer_may_begin_and_end():
     offsets = [(0, 4), (5, 9), (10, 13), (14, 17)]
     picture = answer_places(
