@@ -20,6 +20,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -346,7 +347,8 @@ class Pretrain:
         model = self.get_model(tokenizer, objective)
         with run_directory(self, options, [documents, held_out], tokenizer) as run:
             short = self.short_share if self.short_share is not None else 0.0 if self.init else 0.4
-            metrics = pretrain.pretrain(model, options, batches, evaluate or None, run, short_share=short)
+            how: dict[str, Any] = {"short_share": short, "is_new": not self.init}
+            metrics = pretrain.pretrain(model, options, batches, evaluate or None, run, **how)
             run.finish(metrics, model, tokenizer)
         report(self.out, metrics)
 
@@ -446,12 +448,13 @@ class Finetune:
         if self.training.patience and "dev" not in splits:
             raise InputError(f"--patience watches a dev part, and {self.data} has none; leave it out")
         seed, examples, origin = self.training.seed, splits["train"], self.model or shipped()
+        head = task.head(examples)  # with the labels of all examples, whichever are drawn
         if self.rows and self.rows < len(examples):
             chosen = random.Random(seed).sample(range(len(examples)), self.rows)
             splits["train"] = [examples[i] for i in sorted(chosen)]
         splits["train"] = self.training_examples(splits["train"])
         tokenizer = load_tokenizer(origin)
-        begin = {"from_scratch": self.from_scratch, "seed": seed, **self.head_settings()}
+        begin = {"from_scratch": self.from_scratch, "seed": seed, **head, **self.head_settings()}
         model = load_for_task(task, splits["train"], origin, **begin)
         try:
             refuse_larger(tokenizer, model.config)
@@ -532,7 +535,7 @@ class FinetuneClassify(Finetune):
 
         origin = self.model or shipped()
         predictor = Predictor.from_pretrained(origin)
-        if not predictor.fills:
+        if not predictor.fills or predictor.model.config.direction:
             raise InputError(f"{origin} fills no masks; copies can be made with --augment-by swap delete")
         return partial(fill.proposals, predictor.model, predictor.tokenizer)
 
@@ -555,18 +558,24 @@ class FinetuneClassify(Finetune):
             )
         if self.layer_loss > 1:
             return losses.layer_loss(self.layer_loss)
-        return self.teacher_loss(labels) if self.teacher else None
+        return self.teacher_loss(tokenizer, labels) if self.teacher else None
 
-    def teacher_loss(self, labels: list[str]) -> Callable:
+    def teacher_loss(self, tokenizer: Any, labels: list[str]) -> Callable:
         """Distillation from a model of the same labels (Furlanello et al. 2018, arXiv 1805.04770)."""
         from bertmini.compress.distill import distillation_loss
         from bertmini.model.bert import BertForSequenceClassification
         from bertmini.tasks import classes_of
+        from bertmini.tokenizer import load_tokenizer
 
         teacher = BertForSequenceClassification.from_pretrained(self.teacher or "")
         if classes_of(teacher) != labels:
             theirs = ", ".join(classes_of(teacher) or ["a score"])
             raise InputError(f"--teacher {self.teacher} gives {theirs}; expected {', '.join(labels)}")
+        if load_tokenizer(self.teacher or "").rules != tokenizer.rules:
+            raise InputError(
+                f"--teacher {self.teacher} has another tokenizer than the model; take one with the same "
+                "pieces and rules"
+            )
         return distillation_loss(teacher, weights=(1.0, 1.0, 0.0))
 
     def learn(
@@ -747,7 +756,7 @@ class FinetuneGlue(Finetune):
             best, metrics = finetune_best(
                 task, splits, self.model or shipped(), tokenizer, options, run.directory / "attempts",
                 rates=(given,) if given else LEARNING_RATES, restarts=self.restarts, max_length=max_length,
-                from_scratch=self.from_scratch,
+                from_scratch=self.from_scratch, id2label=model.config.id2label,
             )  # fmt: skip
             run.finish(metrics, best, tokenizer)
         found = metrics["search"]
@@ -765,7 +774,7 @@ class FindLearningRate:
     """Find a learning rate for a task: a minute of training while it rises, and a picture of the losses.
 
     Takes what bertmini finetune takes for the task. Options of a whole training (--epochs, --patience,
-    --learning-rate, --warmup-share, --schedule, --ramp-share, --ema, --resume) play no part.
+    --learning-rate, --warmup-share, --schedule, --ramp-share, --ema) play no part.
     """
 
     rates: Count = 100
@@ -855,8 +864,13 @@ class Distill:
                 f"{self.teacher} is a model for the task {teacher.task.NAME}; expected a pretrained one, or "
                 "one fine-tuned by classify or regress"
             )
-        if self.training.max_length:
-            teacher.tokenizer.model_max_length = self.training.max_length
+        length = self.training.max_length or teacher.max_length
+        if length > teacher.max_length:
+            raise InputError(
+                f"--max-length {length}: {self.teacher} knows texts of up to {teacher.max_length} tokens; "
+                "ask for so many at most"
+            )
+        teacher.tokenizer.model_max_length = length
         options = pretraining_options(self.training, learning_rate=5e-4 if teacher.fills else 5e-5)
         prepare = self.from_text if teacher.fills else self.from_examples
         student = student_from_teacher(teacher.model, self.layers, self.family)
@@ -1112,6 +1126,11 @@ class Evaluate:
     def on_text(self, predictor: Any) -> dict[str, Any]:
         from bertmini.tasks import pretrain
 
+        if self.glue or self.reading.text_columns or self.reading.label_column:
+            raise InputError(
+                f"{self.model or shipped()} is a pretrained model, which is measured on running text; leave "
+                "--glue and columns out, or name a fine-tuned model with --model"
+            )
         reading = {"encoding": self.reading.encoding, "strict": self.reading.strict}
         documents = pretrain.read_part(self.data, self.split, **reading)
         measure = pretrain.held_out_metrics(
@@ -1127,6 +1146,11 @@ class Evaluate:
     def on_examples(self, predictor: Any) -> dict[str, Any]:
         from bertmini.tasks.glue import GLUE
 
+        if self.glue and GLUE[self.glue].kind is not predictor.task:
+            raise InputError(
+                f"{self.model} is a model for the task {predictor.task.NAME}; --glue {self.glue} is measured "
+                f"on one for {GLUE[self.glue].kind.NAME}"
+            )
         task, model = GLUE[self.glue] if self.glue else predictor.task, predictor.model
         splits = task.read(self.data, **asdict(self.reading))
         if len(splits) == 1 and Path(self.data).is_file():
@@ -1164,7 +1188,7 @@ class OnTexts:
             raise InputError(f"{len(self.text)} texts and --input {self.input[0]}: give one of them")
         if self.text:
             return map(text_or_pair, self.text)
-        if missing := [name for name in self.input if not Path(name).is_file()]:
+        if missing := [name for name in self.input if not Path(name).exists() or Path(name).is_dir()]:
             raise InputError(f"--input {missing[0]}: no such file")
         if not self.input and (sys.stdin is None or sys.stdin.isatty()):
             raise InputError(
@@ -1286,6 +1310,8 @@ class Search(OnTexts):
     """Lines to find for each text."""
 
     def run(self) -> None:
+        import numpy as np
+
         from bertmini.data.task_files import Example
         from bertmini.embed import Embedder, search
 
@@ -1296,12 +1322,18 @@ class Search(OnTexts):
             raise InputError(f"--corpus {self.corpus}: no line holds a text")
         embedder = Embedder.from_pretrained(self.model, batch_tokens=self.batch_tokens)
         corpus = embedder([Example(lines[number - 1]) for number in numbers])
-        for question, vector in self.counted(embedder.stream(questions)):
-            scores, places = search(vector, corpus, self.top)
-            found = [
-                {"score": round(score, 6), "line": numbers[place], "text": lines[numbers[place] - 1]}
-                for score, place in zip(scores.tolist(), places.tolist(), strict=True)
-            ]
+
+        def answers() -> Iterator[tuple[Any, list[dict[str, Any]]]]:
+            asked = embedder.stream(questions)
+            while some := list(islice(asked, 64)):  # the corpus is gone through once for all of them
+                scores, places = search(np.stack([vector for _, vector in some]), corpus, self.top)
+                for (question, _), *found in zip(some, scores.tolist(), places.tolist(), strict=True):
+                    yield question, [
+                        {"score": round(score, 6), "line": numbers[place], "text": lines[numbers[place] - 1]}
+                        for score, place in zip(*found, strict=True)
+                    ]
+
+        for question, found in self.counted(answers()):
             if not sys.stdout.isatty():
                 print(json.dumps({"text": question.text, "found": found}, ensure_ascii=False))
                 continue
@@ -1596,9 +1628,10 @@ LEAST = {"restarts": 1, "seed": 0, "held_out": 0, "weight_decay": 0, "length_pen
 LEAST |= dict.fromkeys(("documents", "rows", "vocab_size", "min_frequency", "batch_size", "accumulation"), 1)
 LEAST |= dict.fromkeys(("steps", "epochs", "patience", "max_length", "top", "length", "gpus", "processes"), 1)
 LEAST |= dict.fromkeys(("log_every", "evaluate_every", "checkpoint_every", "batch_tokens", "micro_tokens"), 1)
-LEAST |= {"rates": 10, "mask_smoothing": 0}
+LEAST |= {"rates": 10, "mask_smoothing": 0, "static_masks": 1, "augment": 0, "auxiliary": 0, "layer_loss": 1}
+LEAST |= {"new_layers": 0}
 ABOVE_0 = ("learning_rate", "lowest", "highest", "minutes", "temperature", "tokens", "link")
-SHARES = ("prune_heads", "prune_units", "sparsity")
+SHARES = ("prune_heads", "prune_units", "sparsity", "mask_rate")
 BELOW_1 = ("ema", "dropout", "warmup_share", "short_share", "ramp_share")
 
 
@@ -1790,8 +1823,10 @@ def is_lost_connection(error: RuntimeError) -> bool:
 
 def out_of_memory(error: BaseException, command: Any) -> int:
     told = " ".join(str(error).split())[:200]
-    option = "--batch-tokens" if hasattr(command, "batch_tokens") else "--batch-size, and more --accumulation"
-    print(f"bertmini: error: the memory is full ({told}); take a smaller {option}", file=sys.stderr)
+    options = {"batch_tokens": "--batch-tokens", "training": "--batch-size, and more --accumulation",
+               "batch_size": "--batch-size"}  # fmt: skip
+    advice = next((f"; take a smaller {options[name]}" for name in options if hasattr(command, name)), "")
+    print(f"bertmini: error: the memory is full ({told}){advice}", file=sys.stderr)
     return 2
 
 
@@ -1799,10 +1834,13 @@ def kept(command: Any) -> str:
     """What an interrupted command leaves."""
     if isinstance(command, Prepare):
         return "give the same command again to go on"
+    if isinstance(command, OnTexts) and not isinstance(command, Embed):
+        return "the answers before it are written"
     if not hasattr(command, "resume") or not (Path(command.out) / "run.json").exists():
         return "nothing was written"
-    checkpoints = Path(command.out).glob("checkpoints/step-*")
-    last = max(checkpoints, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    from bertmini.training import Run
+
+    last = next(reversed(Run(command.out).saved()), None)
     return (
         f"{last or command.out} {'is kept' if last else 'has no checkpoint yet'}: continue it with --resume"
     )
@@ -1817,7 +1855,8 @@ def told_on_stderr() -> Iterator[None]:
     handler = Measurements()
     logger = logging.getLogger("bertmini")
     logger.addHandler(handler)
-    level, logger.level = logger.level, logging.INFO
+    level = logger.level
+    logger.setLevel(logging.INFO)
     try:
         yield
     finally:
@@ -1839,4 +1878,6 @@ class Measurements(logging.Handler):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from bertmini.cli import main as command  # as a module of the package, whose warnings are shown
+
+    sys.exit(command())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ class Family:
         has_pairs: whether it was pretrained on pairs of sentences: by next-sentence prediction, or by order.
         first_position: where positions are counted from, beyond the id of padding; None: from 0.
         head_act: activation of the masked-language head; None: that of the layers.
+        fixed: values that are written into transformers' code, whatever a `config.json` says.
     """
 
     fields: dict[str, str] = field(default_factory=dict)
@@ -42,6 +44,7 @@ class Family:
     has_pairs: bool = True
     first_position: int | None = None
     head_act: str | None = None
+    fixed: dict[str, Any] = field(default_factory=dict)
 
 
 FAMILIES = {
@@ -87,6 +90,7 @@ FAMILIES = {
         },
         has_pooler=False,
         has_pairs=False,
+        fixed={"type_vocab_size": 0, "layer_norm_eps": 1e-12},
     ),
 }
 
@@ -258,6 +262,9 @@ class BertConfig:
         has_theirs = None not in parts if self.model_type == "albert" else parts == (None, None)
         is_whole = not self.is_pruned and self.num_attention_heads * self.head_size == self.hidden_size
         has_theirs = has_theirs and is_whole and not self.quantization
+        fixed = self.family.fixed
+        has_theirs = has_theirs and all(getattr(self, name) == value for name, value in fixed.items())
+        has_theirs = has_theirs and (self.type_vocab_size > 0 or "type_vocab_size" in fixed)
         return has_theirs and self.pooler_act == self.family.defaults.get("pooler_act", "tanh")
 
     def refuse_quantized(self) -> None:
@@ -347,6 +354,9 @@ class BertConfig:
         for ours, theirs in family.fields.items():
             if theirs in values:
                 values[ours] = values.pop(theirs)
+        number = values.pop("num_labels", None)  # of old files, which do not name their labels
+        if type(number) is int and number > 0 and number != 2 and not values.get("id2label"):
+            values["id2label"] = {index: f"LABEL_{index}" for index in range(number)}
         values = {**family.defaults, **values, "model_type": model_type}
         known = {f.name for f in fields(cls)} - {"extra"}
         extra = {name: value for name, value in values.items() if name not in known}
@@ -366,7 +376,13 @@ class BertConfig:
         if self.pooler_act == self.family.defaults.get("pooler_act", "tanh"):
             del values["pooler_act"]  # what a family always has, its files do not say
         names = self.family.fields
-        return {names.get(name, name): value for name, value in values.items() if value is not None}
+        # Where a file says nothing, the family's defaults hold.
+        said = () if self.fits_transformers else self.family.defaults
+        return {
+            names.get(name, name): value
+            for name, value in values.items()
+            if value is not None or name in said
+        }
 
 
 def check_field(name: str, value: Any, kind: str) -> None:
@@ -377,6 +393,8 @@ def check_field(name: str, value: Any, kind: str) -> None:
         raise InputError(f"{name} is {value}; expected {smallest} or more")
     if "dropout" in name and value is not None and not 0 <= value <= 1:
         raise InputError(f"{name} is {value}; expected a probability, from 0 to 1")
+    if kind == "float" and not 0 <= value < math.inf:
+        raise InputError(f"{name} is {value}; expected a number, 0 or more")
 
 
 def check_pruned(name: str, left: list[Any], layers: int, most: int) -> None:
@@ -390,6 +408,6 @@ def check_pruned(name: str, left: list[Any], layers: int, most: int) -> None:
 def by_index(labels: Any) -> dict[int, str]:
     """JSON's names are strings and in any order."""
     try:
-        return dict(sorted((int(index), label) for index, label in labels.items()))
+        return dict(sorted((int(index), str(label)) for index, label in labels.items()))
     except (AttributeError, ValueError):
         raise InputError(f"id2label is {labels!r:.60}; expected a label for each number from 0") from None

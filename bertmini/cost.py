@@ -57,6 +57,7 @@ def flops(config: BertConfig, length: int, *, nsp: bool = True, masked: float = 
         masked: share of the tokens that are predicted.
     """
     hidden, depth = config.hidden_size, range(config.num_hidden_layers)
+    width = config.embedding_size or hidden  # of the tables, and of the head that predicts pieces
     layers = [config.of_layer(config.group_of(i)) for i in depth]
     heads = sum(layer.num_attention_heads * layer.head_size for layer in layers)  # features of all layers
     inner = sum(layer.intermediate_size for layer in layers)
@@ -64,7 +65,8 @@ def flops(config: BertConfig, length: int, *, nsp: bool = True, masked: float = 
         "projections": 2 * 4 * hidden * heads,
         "attention": 2 * 2 * heads * length,
         "feed-forward": 2 * 2 * hidden * inner,
-        "heads": 2 * masked * hidden * (hidden + config.vocab_size)
+        "embeddings": 2 * width * hidden if config.embedding_size else 0,
+        "heads": 2 * masked * width * (hidden + config.vocab_size)
         + nsp * 2 * hidden * (hidden + 2) / length,
     }
 
@@ -220,7 +222,10 @@ def measured(
     device, dtype = device or best_device(), DTYPES[precision]
     most = 2048 if device.type == "cpu" else 16_384
     tokens = length * max(1, min(tokens, most) // length)
-    has_kernel = device.type != "cpu" or not config.attention_probs_dropout_prob
+    # On a CPU `attend` takes the kernel in float32 without dropout.
+    has_kernel = device.type != "cpu" or not (
+        config.attention_probs_dropout_prob or dtype == torch.bfloat16
+    )
     with torch.random.fork_rng():
         return Processor(
             peak=matrix_peak(dtype, device),
@@ -354,8 +359,11 @@ class Plan:
                 raise InputError(f"cost: {name} is {getattr(self, name)}; it must be greater than 0")
         if self.precision not in BYTES:
             raise InputError(f"cost: precision is {self.precision!r}; expected one of {', '.join(BYTES)}")
-        if self.length > (rows := self.config.max_position_embeddings):
-            raise InputError(f"cost: length is {self.length}; the position table has {rows} rows")
+        c = self.config
+        if c.embedding_size or c.num_hidden_groups or c.shared_part or c.is_pruned or not c.family.has_pooler:
+            raise InputError("cost: a plan counts the parts of a BERT, and this model has others")
+        if self.length > (longest := c.max_length):
+            raise InputError(f"cost: length is {self.length}; the position table has {longest} rows")
         if self.batch_tokens < self.gpus * self.length:
             raise InputError(
                 f"cost: {self.batch_tokens} tokens an update are less than a row of {self.length} for each "

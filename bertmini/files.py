@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from bertmini.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 def read_text(path: Path) -> str:
@@ -76,12 +82,13 @@ def new_directory(final: str | Path) -> Iterator[Path]:
     temporary.mkdir(parents=True)
     try:
         yield temporary
-        if final.exists():  # an empty one, perhaps where the user stands; what was written last comes last
+        was_there = final.exists()
+        if was_there:  # an empty one, perhaps where the user stands; what was written last comes last
             for path in sorted(temporary.iterdir(), key=lambda path: path.stat().st_mtime_ns):
                 os.replace(path, final / path.name)
         else:
             os.replace(temporary, final)
-        sync_directory(final.parent)
+        sync_directory(final if was_there else final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -90,5 +97,26 @@ def sync_directory(path: Path) -> None:
     """Make sure that what was created or renamed in a directory outlives a power cut."""
     if os.name == "posix":  # elsewhere a directory cannot be opened
         descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EBADF):  # some network file systems sync no directory
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def lock(file: IO[Any], taken: str) -> None:
+    """Hold an open file until it is closed, where the system and the file system have such locks.
+
+    Raises:
+        InputError: another process holds it; `taken` is the message.
+    """
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise InputError(taken) from None
+    except OSError:  # Lustre and NFS can be without
+        pass

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,11 +18,11 @@ from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.tokenizer import Tokenizer
 from bertmini.training.loop import DTYPES, best_precision
+from bertmini.training.options import Precision
 
 WINDOW = 4096  # texts that are read ahead and sorted by length
 BATCH_TOKENS = {"cpu": 2048, "cuda": 32768}  # what a CPU's cache holds, and what a GPU is busy with
 
-Precision = Literal["auto", "bf16", "fp16", "float32"]
 Input = TypeVar("Input")
 
 

@@ -62,10 +62,9 @@ class Model:
     def __init__(self, directory: Path, file: str = "model.onnx", threads: int = 0) -> None:
         self.config = json.loads((directory / "config.json").read_text("utf-8"))
         record = json.loads((directory / "export.json").read_text("utf-8"))
-        if not self.config["architectures"][0].endswith("ForSequenceClassification"):
-            raise ValueError(
-                f"{directory} holds a {self.config['architectures'][0]}; expected a classifier or a scorer"
-            )
+        architecture = (self.config.get("architectures") or ["model without a name"])[0]
+        if not architecture.endswith("ForSequenceClassification"):
+            raise ValueError(f"{directory} holds a {architecture}; expected a classifier or a scorer")
         self.tokenizer = tokenizers.Tokenizer.from_file(str(directory / "tokenizer.json"))
         self.tokenizer.enable_truncation(record["max_length"])
         self.tokenizer.enable_padding(pad_id=self.config.get("pad_token_id", 0))
@@ -244,7 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         model = Model(options.directory, file, options.threads)
         listening = socket.create_server((options.host, options.port), backlog=2048)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what its libraries raise has no class in common
         print(f"serve: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     print(f"listening on http://{options.host}:{listening.getsockname()[1]}", flush=True)

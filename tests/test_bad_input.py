@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
+from typing import get_args, get_origin, get_type_hints
 
 import pytest
 
+from bertmini import cli
 from bertmini.cli import main
 
 
@@ -279,12 +282,16 @@ DAMAGE = [
 ]
 
 
+# What is read in its place as long as it is there.
+BESIDE = {"tokenizer.json": "vocab.txt", "model.safetensors.index.json": "model.safetensors"}
+
+
 @pytest.mark.parametrize(("name", "content"), DAMAGE)
 def test_a_damaged_model_directory_is_refused(name, content, refused, copy_of, classifier):
     spoilt = copy_of(classifier)
     file = spoilt / name
-    if name == "tokenizer.json":
-        (spoilt / "vocab.txt").unlink()
+    if name in BESIDE:
+        (spoilt / BESIDE[name]).unlink()
     if isinstance(content, dict) and file.exists():
         content = json.loads(file.read_text()) | content
     file.write_text(json.dumps(content))
@@ -405,6 +412,12 @@ def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
         ("pretrain --out x --minutes inf", "--minutes inf: expected a smaller number"),
         ("pretrain --out x --seed -1", "--seed -1: expected 0 or more"),
         ("pretrain --out x --documents 0", "--documents 0: expected 1 or more"),
+        ("pretrain --out x --static-masks -3", "--static-masks -3: expected 1 or more"),
+        ("pretrain --out x --mask-rate 2", "--mask-rate 2.0: expected a share"),
+        ("finetune classify --out x --auxiliary -1", "--auxiliary -1.0: expected 0 or more"),
+        ("finetune classify --out x --layer-loss 0", "--layer-loss 0: expected 1 or more"),
+        ("finetune classify --out x --augment -1", "--augment -1: expected 0 or more"),
+        ("finetune classify --out x --new-layers -1", "--new-layers -1: expected 0 or more"),
         ("pretrain --out x --vocab-size 0", "--vocab-size 0: expected 1 or more"),
         ("pretrain --out x --max-length 0", "--max-length 0: expected 1 or more"),
         ("pretrain --out x --weight-decay -1", "--weight-decay -1.0: expected 0 or more"),
@@ -550,3 +563,42 @@ def test_a_disk_that_fills_later_keeps_the_checkpoints_before(small_corpus, tmp_
     assert "--resume" in told
     assert [path.name for path in (out / "checkpoints").iterdir()] == ["step-2"]
     assert main(["pretrain", "--out", str(out), "--resume"]) == 0
+
+
+def numbers_of(kind):
+    for name, hint in get_type_hints(kind).items():
+        if is_dataclass(hint):
+            yield from numbers_of(hint)
+        elif get_origin(hint) is not tuple and {int, float} & {hint, *get_args(hint)}:
+            yield name
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_number_has_limits(name):
+    assert not set(numbers_of(cli.COMMANDS[name])) - {*cli.LEAST, *cli.ABOVE_0, *cli.SHARES, *cli.BELOW_1}
+
+
+def test_text_of_unknown_characters_is_refused(refused, pretrained, tmp_path):
+    (file := tmp_path / "zh.txt").write_text("他来了。你好吗。\n", encoding="utf-8")
+    assert "no piece that the tokenizer knows" in refused(f"evaluate --model {pretrained} --data {file}")
+
+
+@pytest.mark.parametrize(("command", "wanted"), [
+    ("classify --data gazette/entities", "kind Tagged; expected Example"),
+    ("tag --data gazette/emotion", "kind Example; expected Tagged"),
+    ("seq2seq --data gazette/emotion", "kind Example; expected Parallel"),
+    ("choice --data gazette/emotion", "kind Example; expected Choice"),
+    ("qa --data gazette/emotion", "kind Example; expected Question"),
+    ("regress --data gazette/emotion", "expected a number"),
+])  # fmt: skip
+def test_a_task_of_the_gazette_for_another_command_is_refused(command, wanted, refused, pretrained, tmp_path):
+    assert wanted in refused(f"finetune {command} --model {pretrained} --out {tmp_path / 'run'}")
+
+
+def test_what_is_evaluated_by_glue_is_a_model_for_it(refused, pretrained, classifier, tmp_path):
+    (tmp_path / "dev.tsv").write_text("sentence\tlabel\nthe sea is calm\t1\nit the was\t0\n")
+    line = f"evaluate --glue cola --data {tmp_path} --split dev"
+    told = refused(f"{line} --model {pretrained}")
+    assert "is a pretrained model, which is measured on running text" in told
+    line = f"evaluate --glue stsb --data {tmp_path} --split dev"
+    assert "is a model for the task classify" in refused(f"{line} --model {classifier}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from bertmini import WordPieceTokenizer
 from bertmini.cli import COMMANDS, main
 
 
@@ -453,3 +454,46 @@ def test_the_readme_names_every_task():
     readme = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
     tasks = [name.split()[1] for name in COMMANDS if name.startswith("finetune ")]
     assert not [task for task in tasks if f"`{task}`" not in readme]
+
+
+def test_labels_that_the_drawn_rows_lack_are_known(mood_files, pretrained, tmp_path):
+    out = tmp_path / "run"
+    line = f"finetune classify --data {mood_files} --model {pretrained} --out {out} --rows 2 --epochs 1"
+    assert main(line.split()) == 0
+    assert len(json.loads((out / "config.json").read_text())["id2label"]) == 3
+
+
+def test_an_interruption_does_not_deny_the_answers_before(classifier, capsys, monkeypatch):
+    def first(self, answers):
+        yield next(iter(answers))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bertmini.cli.OnTexts.counted", first)
+    assert main(["predict", "--model", str(classifier), "happy", "afraid"]) == 130
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == 1
+    assert "the answers before it are written" in captured.err
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pipe as a file")
+def test_a_pipe_is_a_file_of_texts(classifier, capsys):
+    reading, writing = os.pipe()
+    os.write(writing, b"happy\n")
+    os.close(writing)
+    assert main(["predict", "--model", str(classifier), "--input", f"/dev/fd/{reading}"]) == 0
+    os.close(reading)
+    assert json.loads(capsys.readouterr().out)["label"]
+
+
+def test_warnings_are_shown_where_the_module_is_run(classifier):
+    command = [sys.executable, "-m", "bertmini.cli", "predict", "--model", str(classifier)]
+    done = subprocess.run(command, input="café\n".encode("latin-1"), capture_output=True, timeout=120)
+    assert "read as Latin-1: 1 lines" in done.stderr.decode()
+
+
+def test_a_teacher_is_read_as_far_as_it_knows_positions(save_start, small_corpus, tmp_path, capsys):
+    teacher = save_start(WordPieceTokenizer.train(small_corpus.read_text().splitlines(), 500))  # 64 positions
+    line = f"distill --teacher {teacher} --data {small_corpus} --steps 1 --out {tmp_path / 'out'}"
+    assert main(f"{line} --max-length 65".split()) == 2
+    assert "knows texts of up to 64 tokens" in capsys.readouterr().err
+    assert main(line.split()) == 0

@@ -56,13 +56,18 @@ def test_published_counts():
     assert 330e6 < sum(parameters(BertConfig.preset("large")).values()) < 340e6
 
 
-def test_operations_are_those_that_torch_counts():
-    model, batch = BertForPreTraining(SMALL).train(), training_batch()
+ALBERT = {"model_type": "albert", "embedding_size": 16, "num_hidden_groups": 1}
+
+
+@pytest.mark.parametrize("fields", [{}, ALBERT])
+def test_operations_are_those_that_torch_counts(fields):
+    config = SMALL.replace(**fields)
+    model, batch = BertForPreTraining(config).train(), training_batch()
     with FlopCounterMode(display=False) as counter:
         output = model(**batch)
         forward = counter.get_total_flops()
         sum(output.losses.values()).backward()
-    told = ROWS * LENGTH * sum(flops(SMALL, LENGTH, masked=TARGETS / LENGTH).values())
+    told = ROWS * LENGTH * sum(flops(config, LENGTH, masked=TARGETS / LENGTH).values())
     assert forward == pytest.approx(told, rel=1e-6)
     # The embeddings want a gradient, so that the first layer's backward pass is whole as well.
     assert counter.get_total_flops() == pytest.approx(3 * told, rel=1e-6)
@@ -231,3 +236,8 @@ def test_the_command_plans_with_this_machine_or_a_data_sheet(capsys):
 def test_bad_plans(base, wrong):
     with pytest.raises(InputError, match="cost: "):
         Plan(base, **{"tokens": 1e9, **wrong})
+
+
+def test_another_familys_plan_is_refused():
+    with pytest.raises(InputError, match="counts the parts of a BERT"):
+        Plan(BertConfig.preset("base", "albert"), 1e9)

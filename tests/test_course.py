@@ -286,3 +286,25 @@ def test_common_slips_in_attention_are_named(hint, capsys):
     words = said(capsys)
     assert words.startswith(f"{number} ✗")
     assert hint in words
+
+
+def test_a_module_without_forward_was_attempted(capsys):
+    course.check("99.1", nn.Module())
+    assert 'missing the required "forward"' in said(capsys)
+
+
+def test_a_fraction_is_not_the_whole_number_below_it():
+    with pytest.raises(course.Wrong):
+        expect_tensor(torch.tensor([1.9]), torch.tensor([1]), "x")
+
+
+def test_an_answer_in_float64_is_compared_as_any_other(capsys):
+    course.check("03.1", lambda q, k: (k.double() @ q.double() / q.numel() ** 0.5).softmax(-1))
+    assert said(capsys) == "03.1 ✓ right"
+    course.check("03.1", lambda q, k: (k.double() @ q.double()).softmax(-1))
+    assert "not divided by √d" in said(capsys)
+
+
+def test_an_exercise_that_is_none_is_told_with_those_that_are():
+    with pytest.raises(InputError, match=r"no exercise 3\.1: known are .*03\.1"):
+        course.check("3.1", lambda: None)

@@ -94,6 +94,11 @@ BAD = {
         {"train_csv": "text,mood\na,1\n"},
         r"train\.csv:2: columns are text, mood; expected .*--label-column",
     ),
+    "empty label": ({"train_csv": "text,label\na,x\nb,\n"}, r"csv:3: the label is empty"),
+    "null pair": (
+        {"train_jsonl": '{"text": "a", "pair": null, "label": 1}\n{"text": "b", "pair": "c", "label": 1}\n'},
+        r"jsonl:1: no pair; found text, label",
+    ),
     "missing text": ({"train_csv": "words,label\na,1\n"}, r"expected sentence1\+sentence2, .*--text-columns"),
     "missing in a line": (
         {"train_jsonl": '{"text": "a", "label": 1}\n{"text": "b"}\n'},
@@ -316,3 +321,13 @@ def test_task_data_without_labels_or_with_strange_ones(tokenizer):
         TaskData([Example("a", None, "0"), Example("a", None, "x")], tokenizer, ["0", "1"], 4, 12, 0)
     with pytest.raises(InputError, match="no example"):
         TaskData([], tokenizer, ["0"], 4, 12, 0)
+
+
+def test_a_score_of_minus_one_is_a_score(monkeypatch):
+    class Part(list):
+        pass
+
+    rows = Part({"sentence1": "a", "sentence2": "b", "label": score} for score in (-1.0, 0.5))
+    rows.features = dict.fromkeys(("sentence1", "sentence2", "label"))
+    monkeypatch.setattr("bertmini.data.hub.load", lambda name: {"train": rows, "test": rows})
+    assert [each.label for each in read_task("hf:scores", "regress")["test"]] == [-1.0, 0.5]

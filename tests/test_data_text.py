@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 import bertmini.data.text
 from bertmini import InputError
-from bertmini.data.text import cut_documents, hold_out, read_documents, read_files, split_sentences
+from bertmini.data.text import cut_documents, hold_out, read_documents, read_files, split_sentences, walk
 from bertmini.tasks.pretrain import hub_documents, read_corpus
 
 
@@ -318,3 +319,9 @@ def test_a_set_of_the_hub_that_is_no_text_is_refused_in_one_line(hub_rows, name,
 )
 def test_documents_of_real_books_are_their_chapters(data_directory, book, documents):
     assert len(read_documents(data_directory / book)) == documents
+
+
+def test_a_pipe_is_told_that_it_cannot_be_read_twice(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="read twice"):
+        list(walk([tmp_path / "pipe"]))

@@ -30,6 +30,7 @@ from bertmini.compress.imitate import (
 from bertmini.data.packing import pack
 from bertmini.errors import InputError
 from bertmini.model.bert import Bert
+from bertmini.model.choice import BertForMultipleChoice
 from bertmini.model.questions import BertForQuestionAnswering
 from bertmini.training import Options, Run, train
 
@@ -237,6 +238,23 @@ def test_without_the_cosine_the_student_may_be_narrower():
     student = BertForMaskedLM(CONFIG.replace(hidden_size=16))
     output = distillation_loss(teacher_of(BertForMaskedLM), weights=(5.0, 2.0, 0.0))(student, batch_at(0))
     assert output.losses.keys() == {"soft", "mlm"}
+
+
+@pytest.mark.parametrize("kind", [BertForQuestionAnswering, BertForMultipleChoice])
+def test_what_has_no_distribution_over_labels_is_not_taught(kind):
+    teacher = kind(CONFIG)
+    with pytest.raises(InputError, match="has no distribution over pieces or labels"):
+        distillation_loss(teacher)(kind(CONFIG), batch_at(0))
+
+
+def test_a_layers_scores_are_caught_at_each_depth_where_attention_is_shared():
+    torch.manual_seed(0)
+    model = BertForMaskedLM(CONFIG.replace(shared_part="attention")).eval()
+    batch = batch_at(0)
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    _, inside = look_inside(model, inputs, tinybert(model, model))
+    assert len(inside.queries) == CONFIG.num_hidden_layers
+    assert not torch.equal(inside.queries[0], inside.queries[1])
 
 
 def test_a_layer_that_the_teacher_lacks_is_refused():

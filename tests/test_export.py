@@ -252,7 +252,12 @@ def small(**fields) -> BertConfig:
         (lambda: BertFeaturesForTokenClassification(small(features="last")), "BiLSTM"),
         (lambda: BertForSequenceToSequence(small()), "sequence-to-sequence mask"),
         (lambda: models.BertForMaskedLM(small(num_hidden_groups=1)), "of no published family"),
-        (lambda: BertForPreTraining(small(model_type="distilbert", pooler_act="relu")), "next-sentence"),
+        (
+            lambda: BertForPreTraining(
+                small(model_type="distilbert", pooler_act="relu", type_vocab_size=0)
+            ),
+            "next-sentence",
+        ),
         (lambda: quantize(models.BertForMaskedLM(small())), "its matrices are 8-bit numbers"),
         (lambda: models.BertForMaskedLM(small(direction="left-to-right")), "it reads one way, left-to-right"),
     ],

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -105,6 +106,8 @@ def test_the_card_of_a_model_of_the_gazette_says_that_its_town_is_invented(tmp_p
         ("gazettes/of/london", "london", False),
         ("gazette_letters_1850", "gazette_letters_1850", False),
         ("task:/home/reader/complaints", "task:complaints", False),
+        (r"C:\Users\reader\complaints.csv", "complaints.csv", False),
+        ("clients/complaints.tsv", "complaints.tsv", False),
     ],
 )
 def test_a_card_knows_the_gazette_from_files_and_shortens_their_paths(name, told, is_town):
@@ -184,8 +187,10 @@ def test_the_code_on_a_card_runs(task, directory_for, tmp_path, monkeypatch, cap
 class Recorder:
     """In place of huggingface_hub.HfApi: keeps what it is asked, and what lies in the folder."""
 
-    def __init__(self, exists: bool = False, error: Exception | None = None) -> None:
-        self.exists, self.error, self.calls, self.files = exists, error, [], {}
+    def __init__(
+        self, exists: bool = False, error: Exception | None = None, private: bool = False
+    ) -> None:
+        self.exists, self.error, self.private, self.calls, self.files = exists, error, private, [], {}
 
     def __call__(self) -> Recorder:
         return self
@@ -194,6 +199,9 @@ class Recorder:
         if self.error:
             raise self.error
         return self.exists
+
+    def repo_info(self, name):
+        return SimpleNamespace(private=self.private)
 
     def create_repo(self, name, *, private, exist_ok):
         self.calls.append(("create_repo", name, private, exist_ok))
@@ -313,3 +321,11 @@ def test_the_dependencies_that_hub_checks_are_those_that_are_imported(tmp_path):
     scope: dict = {}
     exec((ROOT / "hubconf.py").read_text("utf-8"), scope)
     assert set(scope["dependencies"]) == ours & set(done.stdout.split())
+
+
+def test_what_is_to_be_private_is_not_put_where_everybody_sees_it(monkeypatch, capsys):
+    recorder = Recorder(exists=True)
+    assert push(monkeypatch, recorder, "--private", "--update") == 2
+    assert recorder.calls == []
+    assert "where everybody sees it" in capsys.readouterr().err
+    assert push(monkeypatch, Recorder(exists=True, private=True), "--private", "--update") == 0

@@ -342,7 +342,7 @@ def test_scores_and_pairs_are_texts_too(tmp_path):
 
 
 def test_task_texts_that_are_none_are_refused(tmp_path):
-    with pytest.raises(InputError, match="task:gazette/entities has no train part of texts"):
+    with pytest.raises(InputError, match="gazette/entities is for another command"):
         read_corpus(["task:gazette/entities"])
     with pytest.raises(InputError, match="leave --separator out"):
         read_corpus(["task:gazette/emotion"], separator="")
@@ -355,3 +355,43 @@ def test_pretraining_goes_on_with_a_tasks_texts_from_the_shell(folder, start):
     command += ["--steps", "2", "--max-length", "32", "--held-out", "0", "--masking", "whole-word"]
     assert run(*command) == 0
     assert json.loads((folder / "adapted" / "metrics.json").read_text())["steps"] == 2
+
+
+def test_the_loss_on_one_layer_is_the_models_own_where_it_reads_one_way(start, tokenizer):
+    rates = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    model = load_for_task(classify, EXAMPLES, start, direction="left-to-right", **rates)
+    batch = batch_of(model, tokenizer)
+    assert torch.allclose(losses.layer_loss(1)(model, batch).loss, model(**batch).loss)
+
+
+@pytest.mark.parametrize(("fields", "asked"), [
+    ({"direction": "left-to-right"}, {"ltr"}),
+    ({"extra": {"objective": "mlm"}}, {"mlm"}),
+    ({"extra": {"objective": "mlm+sop"}}, {"mlm", "sop"}),
+])  # fmt: skip
+def test_the_auxiliary_losses_are_those_of_the_models_pretraining(fields, asked, start, tokenizer, tmp_path):
+    model = BertForPreTraining.from_pretrained(start)
+    BertForPreTraining(model.config.replace(**fields)).save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    classifier = load_for_task(classify, EXAMPLES, tmp_path / "other")
+    auxiliary = losses.PretrainingLoss(classifier, tmp_path / "other", EXAMPLES, tokenizer, 1.0, 4, 32)
+    output = auxiliary(classifier, batch_of(classifier, tokenizer) | auxiliary.batch(0))
+    assert set(output.losses) == {"classification"} | asked
+
+
+def test_a_gap_never_gets_its_word_back_whatever_its_case_and_a_sure_model_leaves_it():
+    def of(**candidates):
+        return lambda texts: [[candidates] for _ in texts]
+
+    made = augmented([Example("London")] * 50, 1, of(London=0.9, Paris=0.1), ["replace"])
+    assert {example.text for example in made[50:]} == {"Paris"}
+    assert augmented([Example("york")], 1, of(york=1.0, town=0.0), ["replace"])[1].text == "york"
+
+
+def test_a_teacher_with_another_tokenizer_is_refused(folder, start, save_start, tokenizer, capsys):
+    other = save_start(WordPieceTokenizer([*tokenizer.pieces[:5], *tokenizer.pieces[:4:-1]]))
+    command = ["finetune", "classify", "--data", folder, "--epochs", "1", "--max-length", "32"]
+    assert run(*command, "--model", other, "--out", folder / "first") == 0
+    assert run(*command, "--model", start, "--out", folder / "second", "--teacher", folder / "first") == 2
+    assert "another tokenizer" in capsys.readouterr().err
+    assert not (folder / "second").exists()

@@ -12,6 +12,7 @@ import torch
 import transformers
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -405,11 +406,42 @@ class TestBadInput:
 
     def test_an_index_of_several_files_that_is_none(self, tmp_path) -> None:
         Bert(small_config()).save_pretrained(tmp_path)
+        (tmp_path / "model.safetensors").unlink()
         index = tmp_path / "model.safetensors.index.json"
         for content, words in (("{", "not JSON"), ("[]", "JSON object"), ("{}", "no weight_map")):
             index.write_text(content)
             with pytest.raises(InputError, match=rf"^{re.escape(str(index))}:.*{words}"):
                 Bert.from_pretrained(tmp_path)
+
+    def test_one_file_counts_before_the_shards_of_an_earlier_save(self, tmp_path) -> None:
+        Bert(small_config()).save_pretrained(tmp_path)
+        shard = (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00001.safetensors")
+        with safe_open(shard, framework="pt") as stored:
+            places = dict.fromkeys(stored.keys(), shard.name)
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+        model = Bert.from_pretrained(tmp_path)
+        torch.nn.init.ones_(model.embeddings.norm.bias)
+        model.save_pretrained(tmp_path)
+        assert Bert.from_pretrained(tmp_path).embeddings.norm.bias.eq(1).all()
+
+    def test_what_began_in_16_bits_is_not_cut_to_them_again(self, tmp_path) -> None:
+        Bert(small_config()).save_pretrained(tmp_path / "one")
+        transformers.BertModel.from_pretrained(tmp_path / "one").half().save_pretrained(tmp_path / "half")
+        Bert.from_pretrained(tmp_path / "half").save_pretrained(tmp_path / "ours")
+        assert transformers.BertModel.from_pretrained(tmp_path / "ours").dtype == torch.float32
+
+    def test_labels_that_are_only_counted(self, tmp_path) -> None:
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert", "num_labels": 3}))
+        config = BertConfig.load(tmp_path / "config.json")
+        assert config.num_labels == transformers.BertConfig.from_pretrained(tmp_path).num_labels == 3
+        assert config.id2label == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+        (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": 0, "1": 1}}))
+        assert BertConfig.load(tmp_path / "config.json").id2label == {0: "0", 1: "1"}
+
+    def test_numbers_that_no_model_can_have(self) -> None:
+        for field, value in (("initializer_range", -0.02), ("layer_norm_eps", -1.0)):
+            with pytest.raises(InputError, match=f"{field} is {value}; expected a number, 0 or more"):
+                small_config(**{field: value})
 
     def test_nothing_there(self, tmp_path) -> None:
         with pytest.raises(InputError, match="does not exist"):

@@ -370,3 +370,26 @@ def test_a_run_on_prepared_data_goes_on_with_the_same_alone(small_corpus, tokeni
     capsys.readouterr()
     assert main(f"pretrain --out {run} --resume".split()) == 2
     assert "its data are not what they were" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("long", [[0, 1, 2, 3], [20, 21], [39]])
+def test_every_block_has_two_documents_however_long_they_are(tokenizer, tmp_path, long):
+    texts = ["One. Two. " * (400 if number in long else 30) for number in range(40)]
+    prepare(texts, tokenizer, tmp_path / "out", "long ones", held_out=0)
+    blocks = Prepared(tmp_path / "out")
+    assert all(block.num_documents > 1 for block in blocks)
+    assert sum(block.num_documents for block in blocks) == 40
+    assert [[block.num_documents, len(block)] for block in blocks] == blocks.sizes.tolist()
+
+
+def test_a_tasks_texts_are_the_same_documents_when_they_are_prepared(tmp_path):
+    row = {"text": "Good food\n\nBad service", "label": "a"}
+    (tmp_path / "train.jsonl").write_text(json.dumps(row) + "\n")
+    data = [f"task:{tmp_path}"]
+    assert [split_sentences(text) for text in stream_corpus(data)[0]] == read_corpus(data, held_out=0)[0]
+
+
+def test_a_record_of_another_program_is_refused(tmp_path):
+    (tmp_path / "prepared.json").write_text("{}")
+    with pytest.raises(InputError, match="is not bertmini's"):
+        read_corpus([str(tmp_path)])

@@ -34,7 +34,7 @@ from bertmini.errors import InputError
 from bertmini.model.bert import BertOutput
 from bertmini.model.choice import BertForMultipleChoice
 from bertmini.model.questions import BertForQuestionAnswering
-from bertmini.model.tagging import BertForTokenClassification
+from bertmini.model.tagging import BertFeaturesForTokenClassification, BertForTokenClassification
 from bertmini.training import Options, train
 
 CONFIG = BertConfig(
@@ -508,3 +508,21 @@ def test_examples_for_a_pretrained_model_are_refused(pretrained, mood_files, tmp
     command = f"compress --model {pretrained} --data {mood_files} --out {tmp_path / 'x'} --prune-heads 0.5"
     assert main(command.split()) == 2
     assert "is a pretrained model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("part", ["attention", "feed-forward"])
+def test_weights_that_layers_share_go_once(part):
+    model = model_of(CONFIG.replace(shared_part=part))
+    assert len(matrices(model)) == len({id(linear) for linear in matrices(model)})
+    sparsifier = Sparsifier(model, 0.5, 1)
+    sparsifier(model, 0)
+    sparsifier.end(model)
+    assert sparsity(model) == pytest.approx(0.5)
+
+
+def test_an_encoder_that_stays_as_it_is_has_no_slopes_to_prune_by():
+    model = BertFeaturesForTokenClassification(CONFIG.replace(features="last"))
+    with pytest.raises(InputError, match="stays as it is"):
+        importance(model, [batch_at(0)], HEADS)
+    with pytest.raises(InputError, match="stays as it is"):
+        Sparsifier(model, 0.5, 10, movement=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from functools import partial
 
@@ -18,6 +19,7 @@ from bertmini.compress.prune import HEADS, keep, size_of
 from bertmini.compress.quantize import input_ranges, quantize
 from bertmini.errors import InputError
 from bertmini.model.quantized import QuantizedEmbedding, QuantizedLinear, to_int8
+from bertmini.model.seq2seq import BertForSequenceToSequence
 
 CONFIG = BertConfig(
     vocab_size=40, hidden_size=24, num_hidden_layers=2, num_attention_heads=4, intermediate_size=36,
@@ -233,3 +235,27 @@ def test_without_the_kernel_the_numbers_are_the_same(static, monkeypatch):
     expected = quantized(x)
     monkeypatch.setattr("bertmini.model.quantized.HAS_KERNEL", False)
     torch.testing.assert_close(quantized(x), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_loaded_and_copied_weights_are_those_that_are_multiplied_with():
+    one, other, x = QuantizedLinear(30, 20, False), QuantizedLinear(30, 20, False), torch.randn(4, 30)
+    for each in (one, other):
+        each.set_weight(torch.randn(20, 30), torch.randn(20))
+    one(x)
+    one.load_state_dict(other.state_dict())
+    assert torch.equal(one(x), other(x))
+    assert torch.equal(copy.deepcopy(one)(x), other(x))
+
+
+def test_the_ranges_of_a_translator_are_of_the_positions_that_it_reads():
+    torch.manual_seed(0)
+    model = BertForSequenceToSequence(CONFIG.replace(initializer_range=0.3)).eval()
+    ids, types = torch.randint(5, 40, (2, 8)), (torch.arange(8) > 4).long().expand(2, -1)
+    seen = []
+    query = model.bert.encoder.layers[0].attention.query
+    hook = query.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].aminmax()))
+    model(ids, types)
+    hook.remove()
+    ranges = input_ranges(model, [{"input_ids": ids, "token_type_ids": types}])
+    low, high = ranges["encoder.layers.0.attention.query"]
+    assert (low, high) == pytest.approx((float(seen[0].min), float(seen[0].max)))

@@ -525,3 +525,51 @@ def test_a_text_without_a_mask_or_too_long_is_refused(knowing, tokenizer):
         generate.mask_predict(knowing, tokenizer, ["the cat"])
     with pytest.raises(InputError, match="22 tokens, and the model reads 16"):
         generate.gibbs_sample(knowing, tokenizer, ["[MASK]" + " the" * 19])
+
+
+def test_rows_to_spare_are_never_written(tokenizer):
+    config = BertConfig.preset("tiny", vocab_size=len(tokenizer) + 8, max_position_embeddings=16)
+    model = BertForMaskedLM(config).eval()
+    with torch.no_grad():
+        model.mlm_head.bias[len(tokenizer) :] = 100.0
+    for write in (generate.mask_predict, generate.gibbs_sample):
+        assert write(model, tokenizer, ["the [MASK] sees"])[0].startswith("the ")
+        assert write(model, tokenizer, []) == []
+    writer = new_model(len(tokenizer) + 3)
+    writer.mlm_head.bias.data[-1] = 100.0
+    assert list(seq2seq.predict(writer, tokenizer, ["the cat"]))
+
+
+FAMILY_FIELDS = {
+    "albert": {"embedding_size": 6, "num_hidden_groups": 1},
+    "roberta": {"type_vocab_size": 1, "max_position_embeddings": 33, "pad_token_id": 0},
+}
+
+
+@pytest.mark.parametrize("family", FAMILY_FIELDS)
+def test_other_families_write_too_and_count_as_they_were_pretrained(family):
+    config = new_model(8).config.replace(model_type=family, vocab_size=9, **FAMILY_FIELDS[family])
+    torch.manual_seed(0)
+    model = BertForSequenceToSequence(config).eval()
+    source = torch.tensor([[2, 6, 3]])
+    (text,) = beam_search(model, source, torch.ones_like(source), [4], END, FORBIDDEN, Decoding(1, 1.0))
+    assert text.log_prob == pytest.approx(log_prob_of(model, [2, 6, 3], text.ids), abs=1e-4)
+    ids, types = torch.tensor([[2, 6, 3, 7]]), torch.tensor([[0, 0, 0, 1]])
+    places = config.first_position + torch.tensor([[0, 1, 2, 0]])
+    assert torch.equal(
+        model(ids, types).last_hidden_state, model(ids, types, position_ids=places).last_hidden_state
+    )
+    change_vocabulary(model, [*"abcdefghi"], [*"axhyzb"])
+    assert model(torch.tensor([[1, 5]]), torch.tensor([[0, 1]])).prediction_logits.shape == (1, 2, 6)
+
+
+@pytest.mark.parametrize("said", [None, {"num_beams": 4, "early_stopping": True}])
+def test_decoding_is_read_from_what_others_wrote(said):
+    config = new_model(8).config.replace(extra={"task_specific_params": {"seq2seq": said}})
+    assert seq2seq.decoding_of(config) == (Decoding(4) if said else Decoding())
+
+
+def test_decoding_in_words_is_refused():
+    config = new_model(8).config.replace(extra={"task_specific_params": {"seq2seq": {"num_beams": "4"}}})
+    with pytest.raises(InputError, match="num_beams is '4'; expected a number"):
+        seq2seq.decoding_of(config)

@@ -309,3 +309,17 @@ def test_a_directory_that_holds_no_classifier_is_one_line(serve, tmp_path, expor
     (tmp_path / "tagger" / "config.json").write_text(json.dumps(config))
     assert serve.main([str(tmp_path / "tagger")]) == 2
     assert "expected a classifier or a scorer" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spoil", ["tokenizer.json", "model.onnx", "model_int8.onnx", "port"])
+def test_what_cannot_be_served_is_one_line(spoil, serve, exported, tmp_path, capsys):
+    shutil.copytree(exported, tmp_path / "m")
+    more = {"port": ["--port", "70000"], "model_int8.onnx": ["--int8"]}.get(spoil, [])
+    if spoil == "model.onnx":
+        (tmp_path / "m" / spoil).write_bytes(b"half")
+    elif spoil != "port":
+        (tmp_path / "m" / spoil).unlink(missing_ok=True)
+    assert serve.main([str(tmp_path / "m"), *more]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("serve: error: ")
+    assert told.count("\n") == 1

@@ -677,3 +677,12 @@ def test_entities_are_drawn_with_their_kind_in_words_and_html():
     assert picture.html().count("border:") == 3
     with pytest.raises(InputError, match="truth has 1 tags for 2 words"):
         viz.entity_spans(["a", "b"], truth=["O"])
+
+
+def test_an_epoch_reads_every_row_of_long_texts(tokenizer):
+    examples = [Tagged(each.words * 20, each.tags * 20) for each in voyages(4)]
+    config = BertConfig(id2label=dict(enumerate(labels_of(examples))))
+    data = tag.data(examples, tokenizer, config, batch_size=4, max_length=16)
+    rows = tag.rows(examples, tokenizer, 16)
+    assert rows == data.number > len(examples)
+    assert task_options(tag, {"train": examples}, 2, rows, batch_size=4).steps == 2 * len(data)

@@ -286,3 +286,17 @@ def test_a_model_goes_on_to_longer_sequences_with_copies_of_its_positions() -> N
     assert torch.equal(table[8:15], before[1:8])
     assert torch.equal(table[15:20], before[1:6])
     assert torch.equal(table[20:], before[20:])
+
+
+def test_positions_that_a_model_has_learned_stay_while_rows_are_short(voyage) -> None:
+    data, model = voyage
+    ship, seen = model(), []
+    before = ship.bert.embeddings.position.weight[32:64].detach().clone()
+
+    def loss(model, batch):
+        seen.append(model.bert.embeddings.position.weight[32:64].detach().clone())
+        return model(**batch)
+
+    options = Options(steps=4, learning_rate=1e-2, weight_decay=0.0)
+    pretrain(ship, options, data, loss=loss, short_share=0.5, is_new=False)
+    assert all(torch.equal(table, before) for table in seen[:3])

@@ -249,3 +249,21 @@ def test_a_tokenizer_config_that_is_none_is_refused(content, tmp_path):
     told = refusal(lambda: WordPieceTokenizer.from_pretrained(tmp_path))
     assert told.startswith(f"{file}: ")
     assert "expected" in told
+
+
+@pytest.mark.parametrize("has_vocab", [True, False])
+def test_an_added_token_is_refused(tmp_path, has_vocab):
+    WordPieceTokenizer(VOCAB).save_pretrained(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    theirs.add_tokens(["[E1]"])
+    theirs.save_pretrained(tmp_path)
+    if has_vocab:
+        (tmp_path / "vocab.txt").write_text("\n".join(VOCAB) + "\n")
+    else:
+        (tmp_path / "vocab.txt").unlink(missing_ok=True)
+    assert "'[E1]' is an added token" in refusal(lambda: WordPieceTokenizer.from_pretrained(tmp_path))
+
+
+def test_a_single_text_needs_room_for_two_special_tokens():
+    tokenizer = WordPieceTokenizer(VOCAB)
+    assert "at least 2" in refusal(lambda: tokenizer("a", truncation=True, max_length=1))

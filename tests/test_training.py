@@ -452,3 +452,15 @@ def test_the_model_is_compiled_for_all_lengths_where_that_is_asked_for(monkeypat
     for asked in (False, True):
         train(model, batch_at, Options(steps=1, compile=asked, precision="float32"))
     assert compiled == [(model, {"dynamic": True})]
+
+
+def test_a_metric_that_is_no_number_is_never_the_best():
+    progress = Progress()
+    found = [progress.improved("loss", {"loss": value}) for value in (math.nan, 2.0, math.nan, 1.0)]
+    assert found == [False, True, False, True]
+
+
+@pytest.mark.parametrize(("field", "value"), [("precision", "fp32"), ("seed", -1), ("weight_decay", -0.1)])
+def test_options_that_would_crash_later_are_refused(field, value):
+    with pytest.raises(InputError, match=f"training: {field} is"):
+        Options(steps=1, **{field: value})

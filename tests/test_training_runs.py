@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
 import random
 import resource
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -17,6 +20,7 @@ import torch
 
 from bertmini import BertConfig, BertForPreTraining
 from bertmini.errors import InputError
+from bertmini.files import write
 from bertmini.training import Options, Run, train
 from bertmini.training.options import MEASURED
 
@@ -119,7 +123,9 @@ def test_a_norm_that_is_no_number_is_null_in_the_log(tmp_path):
     """fp16 gradients overflow now and then; JSON knows no infinity."""
     run = Run.create(tmp_path / "run", OPTIONS)
     run.log({"step": 1, "loss": 2.0, "gradient_norm": math.inf})
-    assert run.lines() == [{"step": 1, "loss": 2.0, "gradient_norm": None}]
+    run.log({"step": 2, "dev": {"mse": math.nan}})
+    assert run.lines()[0] == {"step": 1, "loss": 2.0, "gradient_norm": None}
+    assert run.lines()[1] == {"step": 2, "dev": {"mse": None}}
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path, uninterrupted):
@@ -283,3 +289,29 @@ def test_the_result_lies_beside_the_log(tmp_path):
     again = BertForPreTraining.from_pretrained(run.directory)
     assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in model.state_dict().items())
     assert not [path for path in run.directory.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the lock is POSIX")
+def test_a_file_system_without_locks_is_trained_on(tmp_path, monkeypatch):
+    run = Run.create(tmp_path / "run", OPTIONS)
+
+    def missing(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    with run.alone():
+        run.log({"step": 1})
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere a directory cannot be opened")
+def test_a_file_system_that_syncs_no_directory_is_written_to(tmp_path, monkeypatch):
+    sync = os.fsync
+
+    def of_files(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr("bertmini.files.os.fsync", of_files)
+    write(tmp_path / "a", b"x")
+    assert (tmp_path / "a").read_bytes() == b"x"

@@ -12,6 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from bertmini import BertConfig, BertForMaskedLM, Embedder, InputError, Predictor, WordPieceTokenizer
 from bertmini.cli import main
+from bertmini.config import FAMILIES
 from bertmini.data.packing import pack
 from bertmini.data.task_files import Example
 from bertmini.embed import search
@@ -328,3 +329,11 @@ def test_search_from_the_shell_names_lines(run, tmp_path, capsys):
     assert "no line holds a text" in capsys.readouterr().err
     assert main([*command[:4], str(tmp_path / "nowhere.txt"), "tea"]) == 2
     assert "nowhere.txt" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_family_gives_vectors_and_comes_back(family, tmp_path):
+    model = BiEncoder(BertConfig.preset("tiny", family, vocab_size=30))
+    model.save_pretrained(tmp_path)
+    assert BiEncoder.from_pretrained(tmp_path).fresh == ()
+    assert (model.pooler is None) == (family == "distilbert")

@@ -202,3 +202,27 @@ def test_a_learning_curve_tells_means_and_the_limit():
     assert alt == "Curve: BERT 30% at 100, 50% at 400; the best possible is 90%."
     with pytest.raises(InputError, match="without results"):
         viz.learning_curve({"BERT": {100: []}})
+
+
+def test_words_with_two_dollars_are_no_formulas_and_logarithmic_numbers_are():
+    words = r"$\wrong or $6?"
+    for picture in (
+        viz.confusion_matrix([[1, 0], [0, 1]], ["tea", words]),
+        viz.interval_rows({"F1": {words: [1.0, 2.0, 3.0]}}, title=words),
+    ):
+        assert picture.png()
+    matplotlib = pytest.importorskip("matplotlib")
+    with matplotlib.rc_context():
+        viz.apply_style()
+        picture = viz.range_curve([1e-6, 1e-4, 1e-2], [3.0, 2.0, 4.0], [3.0, 2.0, 4.0], {})
+        assert picture.png()
+        numbers = [text for text in picture.axis.get_xticklabels() if r"\mathdefault" in text.get_text()]
+    assert numbers
+    assert all(text.get_parse_math() for text in numbers)
+
+
+def test_a_mask_for_other_tokens_and_a_start_without_results_are_refused():
+    with pytest.raises(InputError, match=r"2 tokens, but a mask of shape \[3, 3\]"):
+        viz.mask_grid(torch.ones(3, 3), ["a", "b"])
+    with pytest.raises(InputError, match="without results"):
+        viz.learning_curve({"BERT": {}}, limit=0.9)

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bertmini.compress.imitate import Imitation, check_imitations, imitation_losses, look_inside
+from bertmini.compress.imitate import Imitation, check_imitations, imitation_losses, look_inside, real_tokens
 from bertmini.config import FAMILIES, PRUNABLE
 from bertmini.errors import InputError
-from bertmini.model.bert import Bert, BertForMaskedLM, PretrainedModel
+from bertmini.model.bert import Bert, BertForMaskedLM, BertForSequenceClassification, PretrainedModel
 from bertmini.model.heads import masked_lm_loss
+from bertmini.model.tagging import BertForTokenClassification
 
 
 def soft_target_loss(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -116,7 +117,7 @@ def distillation_loss(
             expected, theirs = look_inside(teacher.to(batch["input_ids"].device), inputs, imitations)
         # Given labels, a head in training computes masked positions only; the teacher speaks on all of them.
         output, ours = look_inside(student, inputs if over_tokens else batch, imitations)
-        real = batch.get("attention_mask", torch.ones_like(batch["input_ids"])).bool()  # [batch, length]
+        real = real_tokens(batch)  # [batch, length]
         losses = dict(output.losses)
         if over_tokens:
             losses["mlm"] = masked_lm_loss(output.prediction_logits.flatten(0, 1), batch["labels"].flatten())
@@ -136,6 +137,11 @@ def distillation_loss(
 
 def check_pair(student: nn.Module, teacher: nn.Module, cosine_weight: float) -> None:
     """Refuse a student that cannot learn from this teacher."""
+    if not isinstance(student, BertForMaskedLM | BertForSequenceClassification | BertForTokenClassification):
+        raise InputError(
+            f"a {type(student).__name__} has no distribution over pieces or labels, which is what a teacher "
+            "gives; take a masked-language model, a classifier or a tagger"
+        )
     over_tokens = isinstance(student, BertForMaskedLM)
     if over_tokens != isinstance(teacher, BertForMaskedLM):
         raise InputError(

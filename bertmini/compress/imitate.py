@@ -227,8 +227,9 @@ def look_inside(model: Any, inputs: Batch, imitations: Sequence[Imitation]) -> t
     kept: dict[str, list[Tensor]] = {"query": [], "key": []}
     layers = model.bert.encoder.layers if "attention" in wanted else []
     hooks = [
-        getattr(layer.attention, name).register_forward_hook(keep_in(made))
-        for layer in dict.fromkeys(layers)  # those that share their weights are one, called at each depth
+        getattr(attention, name).register_forward_hook(keep_in(made))
+        # One that layers share is called at each depth.
+        for attention in dict.fromkeys(layer.attention for layer in layers)
         for name, made in kept.items()
     ]
     try:

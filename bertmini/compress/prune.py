@@ -23,6 +23,7 @@ from bertmini.config import PRUNABLE, BertConfig
 from bertmini.data.batches import Batch
 from bertmini.errors import InputError
 from bertmini.model.bert import PretrainedModel
+from bertmini.model.tagging import BertFeaturesForTokenClassification
 from bertmini.training.loop import call, to_device
 from bertmini.training.run import tensors_of
 
@@ -109,10 +110,11 @@ def importance(
         For each of the different layers [parts].
 
     Raises:
-        InputError: there is no batch.
+        InputError: there is no batch, or no gradient reaches the encoder.
 
     Source: Michel et al. 2019, section 4.1, equation 2.
     """
+    refuse_still(model)
     loss, model, device = loss or call, model.eval(), next(model.parameters()).device
     sums: list[Any] = [0.0] * len(different_layers(model))
     rows = 0
@@ -268,10 +270,18 @@ def refuse_pruned(config: BertConfig, part: Part) -> None:
         )
 
 
+def refuse_still(model: Any) -> None:
+    if isinstance(model, BertFeaturesForTokenClassification):
+        raise InputError(
+            "its BERT stays as it is and no gradient reaches it, which is what this measures; prune the "
+            "model that it reads, or take --sparsity without --movement"
+        )
+
+
 def matrices(model: Any) -> list[nn.Linear]:
-    """The linear layers of the encoder, whose weights are pruned one by one."""
-    layers = different_layers(model)
-    return [module for layer in layers for module in layer.modules() if isinstance(module, nn.Linear)]
+    """The linear layers of the encoder, whose weights are pruned one by one; shared ones once."""
+    modules = dict.fromkeys(module for layer in different_layers(model) for module in layer.modules())
+    return [module for module in modules if isinstance(module, nn.Linear)]
 
 
 def sparsity(model: Any) -> float:
@@ -342,6 +352,8 @@ class Sparsifier:
 
     def __init__(self, model: PretrainedModel, fraction: float, steps: int, movement: bool = False) -> None:
         refuse_sparse(model, fraction)
+        if movement:
+            refuse_still(model)
         if steps < 1:
             raise InputError(f"weights go while a model learns, and there are {steps} steps; give 1 or more")
         self.fraction = fraction

@@ -13,6 +13,7 @@ from bertmini.data.batches import Batch
 from bertmini.errors import InputError
 from bertmini.model.bert import PretrainedModel
 from bertmini.model.quantized import QuantizedLinear, quantize_layers
+from bertmini.model.seq2seq import BertForSequenceToSequence, positions_in_each
 from bertmini.training.loop import to_device
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids", "position_ids", "cu_seqlens")  # of the encoder
@@ -84,6 +85,9 @@ def input_ranges(model: PretrainedModel, batches: Iterable[Batch]) -> dict[str, 
             inputs = {name: part for name, part in to_device(batch, device).items() if name in INPUTS}
             mask = inputs.get("attention_mask", torch.ones_like(inputs["input_ids"]))
             is_real = (mask.any(dim=1) if mask.dim() == 3 else mask).bool()  # [batch, length]
+            if isinstance(model, BertForSequenceToSequence):  # which counts the target anew
+                starts = positions_in_each(inputs["token_type_ids"])
+                inputs["position_ids"] = model.config.first_position + starts
             bert(**inputs)
     finally:
         for hook in hooks:

@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from bertmini.course import checks
-from bertmini.course.exercises import NotAttempted, one_line, run
+from bertmini.course.exercises import NotAttempted, load_checks, one_line, run
 from bertmini.errors import InputError
 
 # name -> function that returns a list of (args, kwargs) to compare on; a class gets its constructor's first.
@@ -116,7 +115,7 @@ def _is_ours(candidate: Any, module: Any, name: str) -> bool:
 
 def _compare(name: str, original: Callable[..., Any], mine: Callable[..., Any]) -> str:
     if name not in _samples:
-        _load_samples()
+        load_checks()
     if name not in _samples:
         return "in use, not compared (no inputs are registered for it)"
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -137,12 +136,6 @@ def _compare(name: str, original: Callable[..., Any], mine: Callable[..., Any]) 
         return "equal to the package's up to rounding"
     by_how_much = f" by up to {distance:.2g}" if distance < float("inf") else ""
     return f"its outputs differ from the package's{by_how_much}"
-
-
-def _load_samples() -> None:
-    """Samples stand beside the checks, in the modules of the chapters."""
-    for module in iter_modules(checks.__path__):
-        import_module(f"{checks.__name__}.{module.name}")
 
 
 def _attempt(name: str, mine: Any, args: tuple, kwargs: dict) -> Any:

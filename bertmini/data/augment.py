@@ -134,7 +134,7 @@ def filled(texts: Sequence[Words], fill: Fill | None, chance: random.Random) -> 
 
 def fitting(gap: Gap, candidates: dict[str, float], chance: random.Random) -> str:
     """A word for a gap, drawn by how likely the candidates are; never the one that stood there."""
-    others = {word: score for word, score in candidates.items() if word != gap.was.lower()}
+    others = {word: p for word, p in candidates.items() if p and word.lower() != gap.was.lower()}
     if not others:
         return gap.was
     return chance.choices(list(others), list(others.values()))[0]

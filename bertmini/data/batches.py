@@ -333,7 +333,8 @@ class ByLength:
         self, lengths: Sequence[int], batch_size: int, seed: int, part: tuple[int, int] = WHOLE
     ) -> None:
         self.number, self.batch_size, self.part = len(lengths), batch_size, part
-        self._epoch = lru_cache(maxsize=1)(partial(length_batches, np.array(lengths), batch_size, seed))
+        self._lengths = np.array(lengths)
+        self._epoch = lru_cache(maxsize=1)(partial(length_batches, self._lengths, batch_size, seed))
 
     def make(self, rows: np.ndarray) -> Batch:
         """The batch of some rows, by their numbers."""
@@ -350,8 +351,9 @@ class ByLength:
         return without_a_say(batch, len(rows), self.part)
 
     def rows_for_evaluation(self) -> Iterator[np.ndarray]:
-        """The numbers of the rows of each batch for evaluation, where every row comes once."""
-        yield from self._epoch(0)
+        """The numbers of the rows of each batch for evaluation: every row once, the short ones first."""
+        order = np.argsort(self._lengths, kind="stable")
+        yield from np.split(order, range(self.batch_size, self.number, self.batch_size))
 
     def batches_for_evaluation(self) -> Iterator[Batch]:
         """Go through all rows once, in batches by length."""

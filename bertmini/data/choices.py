@@ -15,7 +15,7 @@ import torch
 
 from bertmini.data import hub
 from bertmini.data.batches import Batch, ByLength, pad_inputs
-from bertmini.data.task_files import SPLITS, files_of_parts, read_table
+from bertmini.data.task_files import SPLITS, files_of_parts, of_gazette, read_table
 from bertmini.data.text import read_files
 from bertmini.errors import InputError
 
@@ -58,10 +58,7 @@ def read_choices(
     """
     name = str(data)
     if name.startswith("gazette/"):
-        from bertmini.gazette import Gazette
-
-        gazette = Gazette()
-        return {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
+        return of_gazette(name, Choice)
     splits: dict[str, list[Choice]] = {}
     is_hub = name.startswith("hf:")
     for split, rows in _hub_rows(name) if is_hub else _file_rows(Path(data), encoding, strict):

@@ -194,9 +194,12 @@ class Entities(WholeWords):
             spellings += [f" {name}" for name in spellings]
         spelled = [ids for ids in tokenizer.encode_ids(spellings) if ids]
         known = [ids for ids in spelled if tokenizer.unk_token_id not in ids]
+        times = 1 + tokenizer.keeps_spaces  # that each name is spelled
         if not known:
-            raise InputError(f"{len(spelled)} names, none of which the tokenizer can spell; expected some")
-        if unknown := len(spelled) - len(known):
+            raise InputError(
+                f"{len(spelled) // times} names, none of which the tokenizer can spell; expected some"
+            )
+        if unknown := (len(spelled) - len(known)) // times:
             warnings.warn(f"{unknown} names with unknown characters are left out", stacklevel=2)
         self.pad_id, self.size, self.longest = tokenizer.pad_token_id, len(tokenizer), max(map(len, known))
         # The names as a tree: a node for each beginning of a name, and a branch for each piece after it.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bertmini.data import hub
-from bertmini.data.task_files import SPLITS, Row, files_of_parts, read_table
+from bertmini.data.task_files import SPLITS, Row, files_of_parts, of_gazette, read_table
 from bertmini.data.text import read_files
 from bertmini.errors import InputError
 
@@ -48,10 +49,7 @@ def read_parallel(
         raise InputError(f"the direction takes two names, a source and a target; give {OPTIONS}")
     name = str(data)
     if name.startswith("gazette/"):
-        from bertmini.gazette import Gazette
-
-        gazette = Gazette()
-        return {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
+        return of_gazette(name, Parallel)
     choices = [(text_columns[0], label_column)] if text_columns and label_column else COLUMNS
     if name.startswith("hf:"):
         tables = _hub_tables(name)
@@ -60,17 +58,17 @@ def read_parallel(
 
     splits: dict[str, list[Parallel]] = {}
     for split, rows in tables.items():
-        where, first = rows[0]
-        if split == "test" and len(tables) > 1 and not any(target in first for _, target in choices):
+        where, known = rows[0][0], dict.fromkeys(column for _, row in rows for column in row)
+        if split == "test" and len(tables) > 1 and not any(target in known for _, target in choices):
             warnings.warn(f"{where}: no target; the test part is left out", stacklevel=2)
             continue
-        source, target = _sides(where, first, choices)
+        source, target = _sides(where, known, choices)
         pairs = [(where, Parallel(row.get(source, ""), row.get(target, ""))) for where, row in rows]
         splits[split] = _without_blanks(pairs)
     return splits
 
 
-def _sides(where: str, row: dict[str, str], choices: Sequence[tuple[str, str]]) -> tuple[str, str]:
+def _sides(where: str, row: Mapping[str, Any], choices: Sequence[tuple[str, str]]) -> tuple[str, str]:
     for sides in choices:
         if set(sides) <= row.keys():
             return sides

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from bertmini.data.corpus import Corpus, Encoder
 from bertmini.data.text import split_sentences
 from bertmini.errors import InputError
-from bertmini.files import read_json, sync_directory, write
+from bertmini.files import lock, read_json, sync_directory, write
 from bertmini.machine import versions
 
 BLOCK = 4_000_000  # characters, about a million tokens: what is tokenised, and later shuffled, at once
@@ -39,11 +39,6 @@ SHARD = 16  # blocks in a file, which is what an interruption can cost
 PARTS = ("train", "dev")
 FILES = "data-*.arrow"
 RECORD, PLAN, LOCK = "prepared.json", "plan.json", ".lock"
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 encoder: Encoder  # of a process that tokenises
 
@@ -90,7 +85,8 @@ def prepare(
                 bar.update(len(corpus))
         vocabulary = [directory / name for name in tokenizer.VOCABULARY]
         record = finish(directory, writers, plan, vocabulary)
-        if final.exists():  # an empty one, perhaps where the user stands
+        was_there = final.exists()
+        if was_there:  # an empty one, perhaps where the user stands
             for path in sorted(directory.iterdir(), key=lambda path: path.name == RECORD):
                 os.replace(path, final / path.name)
             directory.rmdir()
@@ -98,7 +94,7 @@ def prepare(
             os.replace(directory, final)
     for name in (PLAN, LOCK):
         (final / name).unlink()
-    sync_directory(final.parent)
+    sync_directory(final if was_there else final.parent)
     return record
 
 
@@ -111,11 +107,7 @@ def alone(directory: Path) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / LOCK, "w") as file:
-        if fcntl:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(f"{directory}: another process is preparing here; wait for it") from None
+        lock(file, f"{directory}: another process is preparing here; wait for it")
         try:
             yield
         except BaseException:
@@ -349,15 +341,18 @@ class Prepared(Sequence[Corpus]):
     Args:
         directory: that `prepare` made.
         part: "train" or "dev".
-        at_least: tokens of a block; blocks that lie side by side make a larger one.
+        at_least: tokens of a block; blocks that lie side by side make a larger one. Each has two documents,
+            where there are two.
 
     Raises:
-        InputError: a file is missing, or is not as long as it was.
+        InputError: a file is missing, or is not as long as it was; `prepare` did not make the directory.
     """
 
     def __init__(self, directory: str | Path, part: str = "train", at_least: int = 0) -> None:
         self.directory, self.part, self.at_least = Path(directory), part, at_least
         record = read_json(self.directory / RECORD)
+        if not {"sha256", "shard", "parts"} <= record.keys():
+            raise InputError(f"{self.directory / RECORD} is not bertmini's; prepare the corpus again")
         self.sha256, self.shard = record["sha256"], record["shard"]
         found = record["parts"].get(part)
         if found is None:
@@ -368,11 +363,16 @@ class Prepared(Sequence[Corpus]):
                 problem = "has another length than it had" if file.exists() else "is missing"
                 raise InputError(f"{file} {problem}; put it back, or prepare the corpus again")
         sizes = np.array(found["blocks"])
-        self.borders, tokens = [0], 0  # numbers of blocks in the files
-        for number, size in enumerate(sizes[:, 1].tolist(), start=1):
-            if (tokens := tokens + size) >= at_least or number == len(sizes):
+        self.borders, documents, tokens = [0], 0, 0  # numbers of blocks in the files
+        for number, (more, size) in enumerate(sizes.tolist(), start=1):
+            documents, tokens = documents + more, tokens + size
+            if tokens >= at_least and documents > 1:  # a pair may need two
                 self.borders.append(number)
-                tokens = 0
+                documents = tokens = 0
+        if documents > 1 or len(self.borders) == 1:
+            self.borders.append(len(sizes))
+        else:  # nothing is left over, or one document, which joins the others
+            self.borders[-1] = len(sizes)
         self.sizes = np.add.reduceat(sizes, self.borders[:-1])  # int64 [blocks, 2], documents and tokens
 
     def __len__(self) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bertmini.data import hub
-from bertmini.data.task_files import SPLITS
+from bertmini.data.task_files import SPLITS, of_gazette
 from bertmini.data.text import read_files
 from bertmini.errors import InputError
 
@@ -64,10 +64,7 @@ def read_questions(
     """
     name = str(data)
     if name.startswith("gazette/"):
-        from bertmini.gazette import Gazette
-
-        gazette = Gazette()
-        return {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
+        return of_gazette(name, Question)
     if name.startswith("hf:"):
         rows = {split: _hub_rows(name, split, part) for split, part in _hub_parts(name).items()}
     else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bertmini.data import hub
-from bertmini.data.task_files import SPLITS, files_of_parts
+from bertmini.data.task_files import SPLITS, files_of_parts, of_gazette
 from bertmini.data.text import read_files
 from bertmini.errors import InputError
 
@@ -106,10 +106,7 @@ def read_tagged(
     columns = text_columns[0] if text_columns else None, label_column
     name = str(data)
     if name.startswith("gazette/"):
-        from bertmini.gazette import Gazette
-
-        gazette = Gazette()
-        return {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
+        return of_gazette(name, Tagged)
     if name.startswith("hf:"):
         rows = _hub_rows(name, columns)
     else:
@@ -212,7 +209,7 @@ def _hub_rows(name: str, columns: tuple[str | None, str | None]) -> dict[str, li
             tags = _choose(f"{name} {split}", part.features, columns[1], TAGS, "--label-column")
             tag_of = getattr(getattr(part.features[tags], "feature", None), "int2str", str)
             rows[split] = [
-                _row(f"{name} {split}:{i}", row | {tags: [tag_of(tag) for tag in row[tags]]}, columns)
+                _row(f"{name} {split}:{i}", row | {tags: [tag_of(tag) for tag in row[tags] or ()]}, columns)
                 for i, row in enumerate(part, start=1)
             ]
     if not rows:

@@ -9,9 +9,9 @@ import math
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bertmini.data import hub
 from bertmini.data.text import read_files
@@ -27,6 +27,7 @@ class Example:
     label: str | float | int | None = None
 
 
+Kind = TypeVar("Kind")
 Row = tuple[str, dict[str, str]]  # where it stands ("file:line"), and its values by column
 
 FORMATS = (".tsv", ".csv", ".jsonl", ".txt")
@@ -74,10 +75,13 @@ def read_task(
         raise InputError(f"--text-columns names {len(text_columns)} columns; expected one or two")
     name = str(data)
     if name.startswith("gazette/"):
-        from bertmini.gazette import Gazette
-
-        gazette = Gazette()
-        return {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
+        found = of_gazette(name, Example)
+        if task == "regress":
+            return {
+                split: [replace(each, label=_score(name, each.label)) for each in examples]
+                for split, examples in found.items()
+            }
+        return found
     if name.startswith("hf:"):
         tables = _hub_tables(name, parts)
     else:
@@ -98,14 +102,33 @@ def read_task(
         if split == "test" and not is_labelled and len(tables) > 1:
             warnings.warn(f"{where}: no column of labels; the test part is left out", stacklevel=2)
             continue
-        columns = _choose(where, first, text_choices, "--text-columns")
-        (label_column,) = _choose(where, first, label_choices, "--label-column")
+        known = dict.fromkeys(column for _, row in rows for column in row)  # a line may lack what others have
+        columns = _choose(where, known, text_choices, "--text-columns")
+        (label_column,) = _choose(where, known, label_choices, "--label-column")
         splits[split] = [_example(where, row, columns, label_column, task) for where, row in rows]
         if task == "classify" and "train" in splits:
             seen = {example.label for example in splits["train"]}
             for (where, _), example in zip(rows, splits[split], strict=True):
                 if example.label not in seen:
                     raise InputError(f"{where}: {example.label!r} is a label that training never saw")
+    return splits
+
+
+def of_gazette(name: str, kind: type[Kind]) -> dict[str, list[Kind]]:
+    """A task of the Gazette by split.
+
+    Raises:
+        InputError: there is no such task, or its examples are of another kind.
+    """
+    from bertmini.gazette import Gazette
+
+    gazette = Gazette()
+    splits = {split: list(gazette.task(name.removeprefix("gazette/"), split)) for split in SPLITS}
+    if not isinstance(first := splits["train"][0], kind):
+        raise InputError(
+            f"{name} is for another command: its examples are of the kind {type(first).__name__}; expected "
+            f"{kind.__name__}"
+        )
     return splits
 
 
@@ -207,14 +230,25 @@ def _hub_tables(name: str, parts: Mapping[str, Sequence[str]]) -> dict[str, list
     tables = {}
     for split, names in parts.items():
         for part in [loaded[each] for each in names if each in loaded][:1]:
-            unknown = -1 if split == "test" else None  # the label in GLUE's test parts
-            name_of = {column: getattr(part.features[column], "int2str", str) for column in part.features}
+            rows, features = list(part), part.features
+            name_of = {column: getattr(features[column], "int2str", str) for column in features}
+            # No class is -1, and in GLUE's test parts no score is known.
+            unknown = {
+                column
+                for column in features
+                if hasattr(features[column], "int2str")
+                or (split == "test" and all(row[column] == -1 for row in rows))
+            }
             tables[split] = [
                 (
                     f"{name} {split}:{i}",
-                    {c: name_of[c](value) for c, value in row.items() if value not in (None, unknown)},
+                    {
+                        column: name_of[column](value)
+                        for column, value in row.items()
+                        if value is not None and not (column in unknown and value == -1)
+                    },
                 )
-                for i, row in enumerate(part, start=1)
+                for i, row in enumerate(rows, start=1)
             ]
             if not tables[split]:
                 raise InputError(f"{name}: its part {split} has no row; expected examples")
@@ -224,7 +258,7 @@ def _hub_tables(name: str, parts: Mapping[str, Sequence[str]]) -> dict[str, list
 
 
 def _choose(
-    where: str, row: dict[str, str], choices: Sequence[tuple[str, ...]], option: str
+    where: str, row: Mapping[str, Any], choices: Sequence[tuple[str, ...]], option: str
 ) -> tuple[str, ...]:
     for columns in choices:
         if set(columns) <= row.keys():
@@ -241,12 +275,16 @@ def _example(
         raise InputError(f"{where}: no {', '.join(sorted(missing))}; found {', '.join(row)}")
     text, pair = (*(row[column] for column in columns), None)[:2]
     label = row[label_column]
-    if task != "regress":
-        return Example(str(text), pair, label)
+    if task == "classify" and not label.strip():
+        raise InputError(f"{where}: the label is empty; expected one, or leave the row out")
+    return Example(str(text), pair, _score(where, label) if task == "regress" else label)
+
+
+def _score(where: str, label: Any) -> float:
     try:
         score = float(label)
     except ValueError:
         score = math.nan
     if not math.isfinite(score):
         raise InputError(f"{where}: the score is {label!r}; expected a number")
-    return Example(str(text), pair, score)
+    return score

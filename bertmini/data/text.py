@@ -115,7 +115,8 @@ def walk(paths: Iterable[str | Path]) -> Iterator[Path]:
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
         files = [file for file in inside if file.is_file() and not _is_hidden(file.relative_to(path))]
         if not files:
-            found = "is a folder without files" if path.exists() else "does not exist"
+            found = "is a folder without files" if path.is_dir() else "is no file that can be read twice"
+            found = found if path.exists() else "does not exist"
             raise InputError(f"{path} {found}; expected a text file, or a folder of them")
         yield from files
 

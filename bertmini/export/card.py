@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from bertmini.files import read_json
@@ -38,6 +39,7 @@ TASKS: dict[str, tuple[str, str, str]] = {
     "vectors": ("gives texts vectors that can be compared", "sentence-similarity", '"a text"'),
 }
 PIPELINES = ("fill", "classify", "tag")  # where one call of transformers.pipeline does the same
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")  # OWNER/NAME
 AUTO_CLASSES = {
     "regress": "AutoModelForSequenceClassification",
     "qa": "AutoModelForQuestionAnswering",
@@ -158,13 +160,17 @@ def as_tuple(value: Any) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 
-def last_part(name: str) -> str:
-    """A path's last part; the names of what is no path stay."""
+def last_part(name: str, may_be_of_hub: bool = False) -> str:
+    """A path's last part; the names of what is no path stay.
+
+    Args:
+        may_be_of_hub: whether OWNER/NAME is a model of the hub, where there is no such path.
+    """
     if name.startswith("task:"):
         return f"task:{last_part(name.removeprefix('task:'))}"
     is_source = is_of_gazette(name) or name.startswith("hf:")
-    is_hub_id = name.count("/") < 2 and not name.startswith((".", "/", "~")) and not Path(name).exists()
-    return name if is_source or is_hub_id else Path(name).name
+    is_hub_id = may_be_of_hub and HUB_ID.fullmatch(name) and not Path(name).exists()
+    return name if is_source or is_hub_id else PureWindowsPath(name).name  # which knows both separators
 
 
 def is_of_gazette(data: str) -> bool:
@@ -180,7 +186,7 @@ def beginning(settings: dict[str, Any]) -> str:
     if settings.get("from_scratch"):
         return "random weights"
     if origin:
-        return last_part(origin)
+        return last_part(origin, may_be_of_hub=True)
     has_start = command.startswith("Finetune") or command == "Compress"
     return "gazette-mini, which bertmini ships" if has_start else "random weights"
 

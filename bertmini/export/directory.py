@@ -20,7 +20,9 @@ REASONS: dict[type, str] = {
     BertFeaturesForTokenClassification: "its tags come from a BiLSTM on hidden states",
     BertForSequenceToSequence: "it writes under a sequence-to-sequence mask",
 }
-OTHER_REASON = "its layers are those of no published family: shared, factorised or pruned otherwise"
+OTHER_REASON = (
+    "its layers are those of no published family: shared, factorised, normalised or pruned otherwise"
+)
 
 
 def load_exportable(origin: str | Path) -> Predictor:

@@ -39,9 +39,15 @@ def push_to_hub(origin: str | Path, name: str, *, private: bool = False, update:
         export_directory(origin, directory, name)
         try:
             api = HfApi()
-            if not update and api.repo_exists(name):
+            exists = api.repo_exists(name)
+            if exists and not update:
                 raise InputError(
                     f"{name} is on the hub already; take another name, or add to it with --update"
+                )
+            if exists and private and not api.repo_info(name).private:
+                raise InputError(
+                    f"{name} is on the hub already, where everybody sees it, and --private does not change "
+                    "that; make it private there first, or leave --private out"
                 )
             address = api.create_repo(name, private=private or None, exist_ok=update)
             api.upload_folder(

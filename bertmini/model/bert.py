@@ -144,7 +144,8 @@ class Bert(PretrainedModel):
             attention_mask: [batch, length], 1 for a real token, 0 for padding; or bool [batch, query, key],
                 True where the query may look. None: no padding.
             token_type_ids: [batch, length], the segment of each token. None: all in the first.
-            position_ids: [batch, length]. None: counted from 0 (in each packed sequence).
+            position_ids: [batch, length]. None: counted from the configuration's `first_position`, not
+                0 in a RoBERTa (in each packed sequence).
             cu_seqlens: [sequences + 1], boundaries of sequences packed into one row: batch is then 1, and
                 `pooler_output` has a row a sequence.
             return_hidden_states: also return the embeddings and each layer's output.

@@ -154,7 +154,8 @@ def our_class(architecture: str) -> str:
 def read_weights(directory: Path) -> dict[str, Tensor]:
     """All tensors of a directory's safetensors file, or files where it was saved in several."""
     files = [directory / "model.safetensors"]
-    if (index := directory / "model.safetensors.index.json").exists():
+    # As transformers: where the whole lies beside an index, that is of an earlier save.
+    if not files[0].exists() and (index := directory / "model.safetensors.index.json").exists():
         places = read_json(index).get("weight_map")
         if not isinstance(places, dict):
             raise InputError(f"{index}: no weight_map, which names each tensor's file; save the model again")
@@ -252,5 +253,7 @@ def save(model: PretrainedModel, directory: Path, dtype: torch.dtype | None = No
     else:
         kind = {"model_type": "bertmini", "family": family}
     config = {**model.config.to_dict(), **kind, "architectures": [architecture]}
+    for name in ("dtype", "torch_dtype"):  # of the file that it began from; the weights say their own
+        config.pop(name, None)
     write(directory / "model.safetensors", serialize(weights, metadata={"format": "pt"}))
     write(directory / "config.json", (json.dumps(config, indent=2) + "\n").encode())

@@ -32,7 +32,7 @@ class Embeddings(nn.Module):
         Args:
             input_ids: [batch, length], ids of the pieces.
             token_type_ids: [batch, length], 0 for the first segment and 1 for the second.
-            position_ids: [batch or 1, length], counted from 0.
+            position_ids: [batch or 1, length], counted from the configuration's `first_position`.
 
         Returns:
             [batch, length, hidden].

@@ -78,6 +78,13 @@ class QuantizedLinear(nn.Module):
         self.bias.copy_(bias.detach())
         self.packed = None
 
+    def _load_from_state_dict(self, *args: Any) -> None:
+        super()._load_from_state_dict(*args)
+        self.packed = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "packed": None}  # the kernel's own form can be neither copied nor pickled
+
     def set_range(self, low: float, high: float) -> None:
         """Let integers 0 to 255 stand for the inputs from `low` to `high`, with 0 among them exactly."""
         low, high = min(low, 0.0), max(high, 0.0)

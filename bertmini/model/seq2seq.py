@@ -58,7 +58,7 @@ class BertForSequenceToSequence(PretrainedModel):
         """
         if attention_mask is None or attention_mask.dim() == 2:
             attention_mask = sequence_to_sequence_mask(token_type_ids, attention_mask)
-        inputs.setdefault("position_ids", positions_in_each(token_type_ids))
+        inputs.setdefault("position_ids", self.config.first_position + positions_in_each(token_type_ids))
         output = self.bert(input_ids, attention_mask, token_type_ids, **inputs)
         if labels is None:
             output.prediction_logits = self.predict(output.last_hidden_state)
@@ -85,14 +85,18 @@ class BertForSequenceToSequence(PretrainedModel):
         keys and values are kept, and a new piece costs one position.
 
         Args:
-            input_ids, token_type_ids, position_ids: of the new positions, [rows, new].
+            input_ids, token_type_ids, position_ids: of the new positions, [rows, new]; positions are counted
+                from 0 in the source, and anew in the target.
             attention_mask: [rows, past + new], 1 for a real token and 0 for padding.
             past: what the last call gave; None at the beginning.
 
         Returns:
             The last hidden states [rows, new, hidden], and the past with the new positions.
         """
-        hidden_states = self.bert.embeddings(input_ids, token_type_ids, position_ids)
+        if self.config.type_vocab_size < 2:  # as in Bert.forward
+            token_type_ids = torch.zeros_like(input_ids)
+        places = self.config.first_position + position_ids
+        hidden_states = self.bert.embeddings(input_ids, token_type_ids, places)
         mask, with_new = padding_mask(attention_mask), []
         layers: Any = self.bert.encoder.layers
         for number, layer in enumerate(layers):
@@ -135,7 +139,7 @@ def change_vocabulary(model: BertForSequenceToSequence, before: Sequence[str], a
     known = {piece: i for i, piece in enumerate(before)}
     new_ids = [i for i, piece in enumerate(after) if piece in known]
     old_ids = [known[after[i]] for i in new_ids]
-    words = nn.Embedding(len(after), config.hidden_size, padding_idx=config.pad_token_id)
+    words = nn.Embedding(len(after), old.size(1), padding_idx=config.pad_token_id)
     nn.init.normal_(words.weight, std=config.initializer_range)
     new_bias = torch.zeros(len(after))
     words.weight.data[new_ids], new_bias[new_ids] = old[old_ids], bias[old_ids]

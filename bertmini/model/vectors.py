@@ -22,8 +22,8 @@ class BiEncoder(Bert):
 
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
-        assert self.pooler is not None
-        self.pooler.requires_grad_(False)  # transformers' BertModel has one, so it is kept; nothing reads it
+        if self.pooler is not None:  # transformers' BertModel has one, so it is kept; nothing reads it
+            self.pooler.requires_grad_(False)
 
     @classmethod
     def from_pretrained(cls, directory: str | Path, **config_overrides: Any) -> Self:

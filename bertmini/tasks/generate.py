@@ -35,6 +35,8 @@ def mask_predict(
 
     Source: Ghazvininejad et al. 2019, arXiv 1904.09324, section 3.
     """
+    if not texts:
+        return []
     inputs, is_open = inputs_with_masks(tokenizer, texts, model.config.max_length)
     ids, numbers = inputs["input_ids"], is_open.sum(dim=1)  # [texts]
     sure = torch.zeros(ids.shape)  # the probability of the piece that stands there, [texts, length]
@@ -74,6 +76,8 @@ def gibbs_sample(
     Source: Wang & Cho 2019, arXiv 1902.04094. The model's conditional probabilities need not belong to one
     distribution over texts, so that the samples are of no distribution that one could name.
     """
+    if not texts:
+        return []
     inputs, is_open = inputs_with_masks(tokenizer, texts, model.config.max_length)
     ids, generator = inputs["input_ids"], torch.Generator().manual_seed(seed)
     for _ in range(sweeps):
@@ -116,5 +120,6 @@ def chances(
     device = next(model.parameters()).device
     states = model.bert(**{name: tensor.to(device) for name, tensor in inputs.items()}).last_hidden_state
     logits = model.mlm_head(states[chosen.to(device)], model.bert.embeddings.word.weight)
+    logits = logits[:, : len(tokenizer)]  # a model may have rows to spare
     logits[:, tokenizer.all_special_ids] = float("-inf")
     return (logits.float() / temperature).softmax(dim=-1).cpu()

@@ -12,14 +12,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bertmini.data.batches import Batch, PretrainingData
+from bertmini.data.batches import OBJECTIVES, Batch, PretrainingData
 from bertmini.data.corpus import Corpus
 from bertmini.data.task_files import Example
 from bertmini.data.text import split_sentences
 from bertmini.errors import InputError
-from bertmini.model.bert import BertForPreTraining, BertForSequenceClassification, BertOutput
+from bertmini.model.bert import BertForPreTraining, BertForSequenceClassification, BertOutput, summary
 from bertmini.model.heads import IGNORED, masked_lm_loss
 from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
+from bertmini.tasks.pretrain import FAMILY_OBJECTIVES
 
 Loss = Callable[[Any, Batch], BertOutput]
 
@@ -86,7 +87,7 @@ def layer_loss(layers: int) -> Loss:
         output = model.bert(**inputs, return_hidden_states=True)
         of_layers = []
         for states in output.hidden_states[-layers:]:
-            first = states[:, 0] if "cu_seqlens" not in inputs else states[0, inputs["cu_seqlens"][:-1]]
+            first = summary(states, model.config, inputs.get("attention_mask"), inputs.get("cu_seqlens"))
             output.logits = model.classifier(model.dropout(pooler(first)))  # [batch, labels]
             of_layers.append(mean_cross_entropy(output.logits, labels))
         output.losses["classification"] = torch.stack(of_layers).mean()
@@ -100,6 +101,7 @@ class PretrainingLoss:
 
         L = L_task + w · (L_mlm + L_nsp)
 
+    or what else the model was pretrained for: the order of two passages, masked pieces alone, the next piece.
     What was learned in pretraining is then not forgotten so fast. Each batch gets rows of running text.
 
     Args:
@@ -128,11 +130,16 @@ class PretrainingLoss:
         documents = [sentences for text in parts if (sentences := split_sentences(text))]
         has_pairs = len(documents) > 1 and any(len(sentences) > 1 for sentences in documents)
         corpus = Corpus.from_documents(documents, tokenizer)
-        objective = "mlm+nsp" if has_pairs else "mlm"
-        self.data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed, objective)
-        self.weight = weight
         torch.manual_seed(seed)
         heads = BertForPreTraining.from_pretrained(directory)
+        self.pieces, own = heads.objective, heads.config.extra.get("objective")
+        if own not in OBJECTIVES:
+            own = self.pieces if heads.config.direction else FAMILY_OBJECTIVES[heads.config.model_type]
+        if OBJECTIVES[own].pair_label and not has_pairs:
+            own = self.pieces
+        self.pair, self.pair_label = own.rpartition("+")[2], OBJECTIVES[own].pair_label
+        self.data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed, own)
+        self.weight = weight
         model.pretraining_heads = nn.ModuleDict({"mlm": heads.mlm_head, "nsp": heads.nsp_head}).train()
 
     def batch(self, step: int) -> Batch:
@@ -143,14 +150,14 @@ class PretrainingLoss:
         own = {name: tensor for name, tensor in batch.items() if not name.startswith("text_")}
         text = {name[5:]: tensor[0] for name, tensor in batch.items() if name.startswith("text_")}
         output, heads = model(**own), cast(Any, model.pretraining_heads)
-        targets, is_not_next = text.pop("labels"), text.pop("next_sentence_label", None)
+        targets, answers = text.pop("labels"), text.pop(self.pair_label or "", None)
         read = model.bert(**text)
         chosen = targets != -100  # [batch, length]
         logits = heads["mlm"](read.last_hidden_state[chosen], model.bert.embeddings.word.weight)
-        output.losses["mlm"] = masked_lm_loss(logits, targets[chosen])
-        if is_not_next is not None:
-            output.losses["nsp"] = mean_cross_entropy(heads["nsp"](read.pooler_output), is_not_next)
-        return WeightedOutput(**vars(output), weights={"mlm": self.weight, "nsp": self.weight})
+        output.losses[self.pieces] = masked_lm_loss(logits, targets[chosen])
+        if answers is not None:
+            output.losses[self.pair] = mean_cross_entropy(heads["nsp"](read.pooler_output), answers)
+        return WeightedOutput(**vars(output), weights={self.pieces: self.weight, self.pair: self.weight})
 
     def end(self, model: BertForSequenceClassification) -> None:
         """The classifier alone again, as it is saved."""

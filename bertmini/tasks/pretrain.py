@@ -19,7 +19,7 @@ from bertmini.data.batches import OBJECTIVES, Batch, PretrainingData, pad_inputs
 from bertmini.data.corpus import Corpus, piece_counts
 from bertmini.data.masking import MASKING, Entities, Units, rarity_weights
 from bertmini.data.prepare import Prepared, is_prepared
-from bertmini.data.task_files import Example, read_task
+from bertmini.data.task_files import read_task
 from bertmini.data.text import (
     Document,
     hold_out,
@@ -64,7 +64,7 @@ def read_corpus(
     """
     check_corpus(data, documents, held_out)
     if is_prepared(data[0]):
-        if documents or any(reading.values()):
+        if documents or any(value not in (None, False) for value in reading.values()):
             raise InputError(f"{data[0]} was read when it was prepared; leave out how to read it")
         has_dev = held_out and (Path(data[0]) / "dev").is_dir()
         return Prepared(data[0]), Prepared(data[0], "dev") if has_dev else []
@@ -128,7 +128,7 @@ def stream_corpus(
     if data[0].startswith("hf:"):
         texts, source = hub_texts(data[0], seed), source | {"seed": seed}
     elif data[0].startswith("task:"):
-        texts = (" ".join(sentences) for sentences in task_documents(data[0], **reading))
+        texts = ("\n\n".join(sentences) for sentences in task_documents(data[0], **reading))
     else:
         files = [(path, path.stat()) for path in walk(data)]
         source["files"] = [[str(path), stat.st_size, stat.st_mtime_ns] for path, stat in files]
@@ -165,7 +165,7 @@ def task_documents(
     if other.get("separator") is not None:
         raise InputError(f"{name}: each of its texts is a document; leave --separator out")
     parts = read_task(name.removeprefix("task:"), "texts", encoding=encoding, strict=strict)
-    if not all(isinstance(example, Example) for example in parts.get("train", [None])):
+    if "train" not in parts:
         raise InputError(f"{name} has no train part of texts or pairs; expected a task to classify or score")
     texts = [text for example in parts["train"] for text in (example.text, example.pair) if text]
     return [sentences for text in texts if (sentences := split_sentences(text))]
@@ -371,6 +371,7 @@ def pretrain(
     run: Run | None = None,
     loss: Callable | None = None,
     short_share: float = 0.0,
+    is_new: bool = True,
 ) -> dict[str, Any]:
     """Train a model on running text; returns the metrics of `metrics.json`.
 
@@ -382,6 +383,8 @@ def pretrain(
         run: where to log and keep checkpoints.
         loss: what to minimise in place of the model's own losses, as in `bertmini.training.train`.
         short_share: share of the steps on short rows, before those of `data`.
+        is_new: whether the model began at random. Positions that short rows leave out then follow those that
+            learn; those that a model has learned before stay.
 
     Raises:
         InputError: as `train`; or short_share is not in [0, 1).
@@ -394,7 +397,7 @@ def pretrain(
 
     def keep_copies(trained: Any, step: int) -> None:
         """Until the long rows come, the positions that only they use follow those that learn."""
-        if short_steps and step <= short_steps:
+        if is_new and short_steps and step <= short_steps:
             extend_positions(trained, SHORT_ROW, data.max_length)
 
     history = train(
@@ -420,6 +423,9 @@ def held_out_metrics(
         max_length: tokens of an example.
         objective: a name in `bertmini.data.batches.OBJECTIVES`.
         gazette: whether they are the Gazette's, so that the limit is known too.
+
+    Raises:
+        InputError: the tokenizer knows nothing of them.
     """
     corpus = tokenised(documents, tokenizer)
     corpus = corpus[0] if isinstance(corpus, Prepared) else corpus
@@ -427,6 +433,10 @@ def held_out_metrics(
         objective = "mlm"
     data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed=0, objective=objective)
     batches = [data.batch(step) for step in range(min(len(data), HELD_OUT_BATCHES))]
+    if not any((batch["labels"] != -100).any() for batch in batches):
+        raise InputError(
+            "the documents to measure on hold no piece that the tokenizer knows; take a model for such text"
+        )
     words = None
     # Masks are what both know; and a piece that tells of the space before it is none of the Gazette's words.
     has_limit = gazette and not tokenizer.keeps_spaces and not OBJECTIVES[objective].direction

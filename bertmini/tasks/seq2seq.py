@@ -9,7 +9,7 @@ import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 from unicodedata import category
 
@@ -197,6 +197,7 @@ def predict(
     longest = longest_row(tokenizer, model.config)
     end = tokenizer.sep_token_id
     forbidden = [i for i in tokenizer.all_special_ids if i != end]
+    forbidden += range(len(tokenizer), model.config.vocab_size)  # a model may have rows to spare
 
     def rows(sources: Sequence[Example]) -> Rows:
         found = Rows.of(sources, tokenizer, None)
@@ -230,8 +231,17 @@ def as_source(text: Any) -> Example:
 
 
 def decoding_of(config: BertConfig) -> Decoding:
-    """How a model writes, by its config.json."""
-    return Decoding(**(config.extra.get("task_specific_params") or {}).get(NAME, {}))
+    """How a model writes, by its config.json.
+
+    Raises:
+        InputError: it says so in numbers that are none.
+    """
+    said = (config.extra.get("task_specific_params") or {}).get(NAME) or {}
+    known = {each.name: said[each.name] for each in fields(Decoding) if said.get(each.name) is not None}
+    for name, value in known.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InputError(f"config.json: {NAME}'s {name} is {value!r}; expected a number")
+    return Decoding(**known)
 
 
 def with_decoding(config: BertConfig, how: Decoding) -> BertConfig:

@@ -59,6 +59,8 @@ def evaluate(measure: Measure, model: BertForSequenceClassification, data: TaskD
     logits, targets = [], []
     for batch in data.batches_for_evaluation():
         inputs = to_device(batch, device)
+        if "labels" not in inputs:
+            raise InputError("the examples have no labels, so that nothing can be measured; give them some")
         targets.append(inputs.pop("labels"))
         logits.append(model(**inputs).logits.float())
     classes = classes_of(model) or []

@@ -52,6 +52,11 @@ def start(examples: Sequence[Tagged]) -> float:
     return 0.0
 
 
+def rows(examples: Sequence[Tagged], tokenizer: Any, max_length: int) -> int:
+    """How many rows the examples make in training: a long one makes several."""
+    return len(WordRows.of_words([example.words for example in examples], tokenizer, max_length).lengths)
+
+
 @dataclass
 class WordRows(Rows):
     """Rows of words in pieces, a long text in several that overlap; `owners` says whose row it is.

@@ -240,8 +240,9 @@ def truncate(
     """Cut a row to `limit` tokens, of a pair the longer text first."""
     room = limit - (2 if b is None else 2 + separators)
     if room < 0:
-        least = 2 + separators
-        raise InputError(f"max_length={limit} has no room for the special tokens; ask for at least {least}")
+        raise InputError(
+            f"max_length={limit} has no room for the special tokens; ask for at least {limit - room}"
+        )
     keep_a, keep_b = len(a.ids), len(b.ids) if b else 0
     if keep_a + keep_b > room:
         shorter = min(keep_a, keep_b, room // 2)
@@ -259,7 +260,8 @@ def check_texts(texts: Sequence[str]) -> None:
             raise InputError(f"text {number} is of type {type(text).__name__}; the tokenizer takes strings")
         if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
             raise InputError(
-                f"text {number} has half of a surrogate pair; decode it as UTF-8 or UTF-16 first"
+                f"text {number}, {text[:40]!r}, has half of a surrogate pair; decode it as UTF-8 or UTF-16 "
+                "first"
             )
 
 

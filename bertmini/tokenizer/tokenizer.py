@@ -11,7 +11,14 @@ from typing import Any
 from bertmini.errors import InputError
 from bertmini.files import read_json, read_text, write
 from bertmini.hub import locate
-from bertmini.tokenizer.base import Backend, Tokenizer, check_texts, in_order_of_ids, read_settings
+from bertmini.tokenizer.base import (
+    Backend,
+    Tokenizer,
+    added_tokens,
+    check_texts,
+    in_order_of_ids,
+    read_settings,
+)
 from bertmini.tokenizer.normalize import Normalizer
 from bertmini.tokenizer.train import train_wordpiece
 from bertmini.tokenizer.wordpiece import CHUNK, WordPieceEncoder
@@ -129,6 +136,8 @@ class WordPieceTokenizer(Tokenizer):
         if vocab_file.exists():
             pieces = read_text(vocab_file).removesuffix("\n").split("\n")
             check_vocab(pieces, f"{vocab_file}: ")
+            if rust_file.exists():
+                wordpiece_of(rust_file)
         elif rust_file.exists():  # all that transformers writes since its version 5
             pieces = read_pieces(rust_file)
         else:
@@ -176,9 +185,21 @@ def check_vocab(pieces: Sequence[str], source: str = "") -> None:
 
 def read_pieces(file: Path) -> list[str]:
     """The pieces in the order of their ids, from a tokenizer.json."""
-    model: Any = read_json(file).get("model")
-    is_wordpiece = isinstance(model, dict) and model.get("type", "WordPiece") == "WordPiece"
-    ids = model.get("vocab") if is_wordpiece else None
+    ids = wordpiece_of(file)
     if not isinstance(ids, dict):
         raise InputError(f"{file}: holds no WordPiece vocabulary; give the directory of a BERT's tokenizer")
     return in_order_of_ids(ids, file)
+
+
+def wordpiece_of(file: Path) -> Any:
+    """The ids by piece of a tokenizer.json that holds word pieces; None where it holds others.
+
+    Raises:
+        InputError: it has added tokens beside the special ones.
+    """
+    content = read_json(file)
+    model: Any = content.get("model")
+    if not (isinstance(model, dict) and model.get("type", "WordPiece") == "WordPiece"):
+        return None
+    added_tokens(content, SPECIAL_TOKENS, file)
+    return model.get("vocab")

@@ -34,6 +34,7 @@ from bertmini.training.schedule import SCHEDULES
 
 Batch = dict[str, Tensor]
 TARGETS = {**PAIR_LABELS, "span": "start_positions"}  # of losses whose targets are no labels
+RUNNING_TEXT = ("mlm", "ltr", "rtl", *PAIR_LABELS)  # losses on it, which may stand beside a task's
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 logger = logging.getLogger("bertmini")
 
@@ -262,7 +263,9 @@ def shares_of(losses: Iterable[str], batches: list[Batch], together: Processes) 
 
 def count_targets(name: str, batch: Batch) -> int:
     """The number of targets that the mean loss `name` is over."""
-    labels = batch.get(TARGETS.get(name, "labels"))
+    target = TARGETS.get(name, "labels")
+    # Running text beside a task has labels of its own.
+    labels = batch.get(f"text_{target}" if name in RUNNING_TEXT else target, batch.get(target))
     if labels is not None and name == "contrastive_loss":  # sentence vectors: pairs that belong together
         return int((labels == 1).sum())
     targets = len(batch["input_ids"]) if labels is None else int((labels != -100).sum())
@@ -369,7 +372,7 @@ def steps_in_time(
             times.append(time.perf_counter() - started)
     left = budget - (time.perf_counter() - begin)
     updates = left * len(times[1:]) / sum(times[1:])  # the first one also warms up
-    smaller = (1 + 1 / options.accumulation) / 2  # what an update of the ramp costs, on average
+    smaller = 0.5 if options.accumulation > 1 else 1.0  # of the ramp: its updates have 1 to accumulation - 1
     return max(1, together.agree(int(updates / (1 - options.ramp_share * (1 - smaller)))))
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from bertmini.errors import InputError
 from bertmini.training.schedule import SCHEDULES
 
+Precision = Literal["auto", "bf16", "fp16", "float32"]
 MEASURED = ("seconds", "tokens_per_second", "utilisation", "memory_mb")  # in a line of the log, by the clock
 
 
@@ -26,7 +28,7 @@ class Options:
     weight_decay: float = 0.01  # of matrices; LayerNorm and biases have none
     max_grad_norm: float = 1.0  # longer gradients are cut to this length
     ema: float = 0.0  # decay of the moving average of weights that is measured and kept; 0: the last weights
-    precision: Literal["auto", "bf16", "fp16", "float32"] = "auto"  # of the matrix products
+    precision: Precision = "auto"  # of the matrix products
     checkpointing: bool = False  # compute layers again in the backward pass rather than keep what they hold
     compile: bool = False  # let torch.compile fuse the model's operations
     seed: int = 0  # of dropout
@@ -47,6 +49,11 @@ class Options:
         for name in ("warmup_share", "ramp_share", "ema"):
             if not 0 <= (share := getattr(self, name)) < 1:
                 raise InputError(f"training: {name} is {share}; it must be in [0, 1)")
+        for name in ("weight_decay", "seed"):
+            if not (value := getattr(self, name)) >= 0:
+                raise InputError(f"training: {name} is {value}; it must be 0 or more")
+        if self.precision not in (known := get_args(Precision)):
+            raise InputError(f"training: precision is {self.precision!r}; expected one of {', '.join(known)}")
         if self.schedule not in SCHEDULES:
             raise InputError(
                 f"training: schedule is {self.schedule!r}; expected one of {', '.join(SCHEDULES)}"
@@ -111,9 +118,10 @@ class Progress:
         if metric not in metrics:
             raise InputError(f"training: no metric {metric!r}; the evaluation has {', '.join(metrics)}")
         sign = -1 if metric.endswith(("loss", "perplexity", "mse")) else 1
-        better = self.best is None or sign * metrics[metric] > sign * self.best
+        value = metrics[metric]
+        better = not math.isnan(value) and (self.best is None or sign * value > sign * self.best)
         if better:
-            self.best, self.best_step, self.stale = metrics[metric], self.step, 0
+            self.best, self.best_step, self.stale = value, self.step, 0
         else:
             self.stale += 1
         return better

@@ -22,15 +22,10 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from bertmini.errors import InputError
-from bertmini.files import new_directory, sync_directory, write, write_json
+from bertmini.files import lock, new_directory, sync_directory, write, write_json
 from bertmini.machine import git_commit, machine, versions
 from bertmini.training.options import Options, Progress
 from bertmini.training.processes import Processes, like, processes, whole_tensor
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger("bertmini")
 
@@ -139,13 +134,8 @@ class Run:
             InputError: one does already.
         """
         with open(self.log_file, "rb") as file:
-            if fcntl and self.processes.is_main:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    raise InputError(
-                        f"{self.directory}: another process is training here; wait for it"
-                    ) from None
+            if self.processes.is_main:
+                lock(file, f"{self.directory}: another process is training here; wait for it")
             yield
 
     def log(self, line: dict[str, Any]) -> None:
@@ -183,7 +173,7 @@ class Run:
             for path in sorted(temporary.iterdir()) if parts else []:
                 os.replace(path, self.directory / path.name)
             shutil.rmtree(temporary, ignore_errors=True)
-        self._write_json("metrics.json", metrics)
+        self._write_json("metrics.json", _finite(metrics))
 
     def save(
         self,
@@ -293,12 +283,13 @@ class Run:
             write_json(self.directory / name, content)
 
 
-def _finite(line: dict[str, Any]) -> dict[str, Any]:
+def _finite(value: Any) -> Any:
     """JSON has no infinity: the norm of a gradient that overflowed in fp16 becomes null."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in line.items()
-    }
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:

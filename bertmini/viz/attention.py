@@ -44,7 +44,7 @@ def select_weights(
     if not -len(weights) <= head < len(weights):
         raise InputError(f"head {head}: layer {layer} has {len(weights)} heads, counted from 0")
     kept = len(real_tokens(tokens))
-    if kept > weights.size(-1) or len(tokens) > weights.size(-1):
+    if len(tokens) > weights.size(-1):
         raise InputError(f"{len(tokens)} tokens, but attention weights of shape {list(weights.shape)}")
     return weights[head, :kept, :kept]
 
@@ -162,10 +162,14 @@ def mask_grid(mask: Tensor, tokens: Sequence[str], title: str = "mask") -> Pictu
         title: above the picture.
     Returns:
         The picture.
+    Raises:
+        InputError: the mask is for another number of tokens.
     """
     count = len(tokens)
     while mask.dim() > 2:
         mask = mask[0]
+    if any(size not in (1, count) for size in mask.shape):
+        raise InputError(f"{count} tokens, but a mask of shape {list(mask.shape)}")
     allowed = mask.expand(count, count).cpu()
     size = CELL * 0.8 * count
     picture = Picture(max(2.6, size + 1.1), max(2.2, size + 0.7))

@@ -114,7 +114,7 @@ def learning_curve(
     Raises:
         InputError: there is nothing to draw, or a number of labels without a result.
     """
-    if not runs or not all(results for of_start in runs.values() for results in of_start.values()):
+    if not runs or not all(of_start and all(of_start.values()) for of_start in runs.values()):
         raise InputError("learning_curve: a start or a number of labels is without results")
     picture, told = Picture(6.4, 3.6), []
     axis = picture.axis

@@ -34,6 +34,10 @@ class Picture:
 
     def png(self) -> bytes:
         """The picture as the bytes of a PNG file with a clear ground."""
+        for text in self.figure.findobj(optional("matplotlib.text").Text):
+            # "$5 or $6?" is a question, and no formula; the numbers of a logarithmic axis are formulas.
+            if "$" in text.get_text() and r"\mathdefault" not in text.get_text():
+                text.set_parse_math(False)
         drawn, packed = io.BytesIO(), io.BytesIO()
         # Without the version in it the file depends only on what is drawn.
         self.figure.savefig(drawn, format="png", dpi=DOTS, transparent=True, metadata={"Software": None})

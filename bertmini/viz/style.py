@@ -50,7 +50,6 @@ RULES: dict[str, Any] = {
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "text.color": INK,
-    "text.parse_math": False,  # "$5 or $6?" is a question, and no formula
     "xtick.color": INK,
     "ytick.color": INK,
     "grid.color": FAINT,

@@ -84,7 +84,7 @@ def run_cells(chapter: Chapter, notebook: NotebookNode, timeout: int = 600) -> N
 
 def _explain(chapter: Chapter, position: int, cell: NotebookNode, error: CellExecutionError) -> str:
     trace = COLOUR.sub("", error.traceback)
-    trace = trace[trace.find("Traceback (most recent") :]
+    trace = trace[max(0, trace.find("Traceback (most recent")) :]  # a syntax error of IPython's has no header
     inside = re.findall(r"Cell In\[\d+\], line (\d+)", trace)
     line = chapter.cells[position].line
     if inside and not {"setup", "package"} & set(chapter.cells[position].tags):

@@ -16,11 +16,12 @@ BESIDE = ("vocab.txt", "tokenizer.json", "tokenizer_config.json", "metrics.json"
 
 def ship(run: Path) -> None:
     """Write the shipped model from a run directory."""
-    shutil.rmtree(SHIPPED, ignore_errors=True)
     model = BertForPreTraining.from_pretrained(run)
+    beside = {name: (run / name).read_bytes() for name in BESIDE}
+    shutil.rmtree(SHIPPED, ignore_errors=True)
     model.save_pretrained(SHIPPED, dtype=torch.float16)
-    for name in BESIDE:
-        shutil.copy(run / name, SHIPPED)
+    for name, content in beside.items():
+        (SHIPPED / name).write_bytes(content)
 
 
 if __name__ == "__main__":

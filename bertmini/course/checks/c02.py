@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bertmini.config import BertConfig
-from bertmini.course.exercises import Wrong, exercise, expect_tensor, run
+from bertmini.course.exercises import Wrong, exercise, expect_tensor, run, same
 from bertmini.course.replace import same_parameters, samples
 from bertmini.model.embeddings import Embeddings
 
@@ -23,7 +23,7 @@ def sinusoids(attempt) -> None:
         expected = torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(1)
         given = f"length {length} and size {size}"
         answer = run(attempt, length, size)
-        if _same(answer, torch.cat([angle.sin(), angle.cos()], dim=-1)) and not _same(answer, expected):
+        if same(answer, torch.cat([angle.sin(), angle.cos()], dim=-1)) and not same(answer, expected):
             raise Wrong(
                 f"for {given} all sines stand before all cosines; they take turns: {_rounded(expected)}"
             )
@@ -47,7 +47,7 @@ def layer_norm(attempt) -> None:
         given = f"x {rows}, weight {weight}, bias {bias} and eps {eps}"
         answer = run(attempt, x, w, b, eps)
         for name, variant in _mistakes(x, w, b, eps).items():
-            if _same(answer, variant) and not _same(variant, expected):
+            if same(answer, variant) and not same(variant, expected):
                 raise Wrong(f"for {given} {name}: expected {_rounded(expected)}")
         expect_tensor(answer, expected, given)
 
@@ -97,7 +97,7 @@ def embeddings(attempt) -> None:
             ("the positions are missing", theirs.norm(word + segment)),
             ("the segments are missing", theirs.norm(word + place)),
         ):
-            if _same(answer, variant) and not _same(variant, expected):
+            if same(answer, variant) and not same(variant, expected):
                 raise Wrong(f"for {given} {name}")
         expect_tensor(answer, expected, given)
     _dropout(mine)
@@ -111,11 +111,6 @@ def _dropout(mine: nn.Module) -> None:
         raise Wrong("in training mode 200 equal texts got equal vectors: the dropout is missing")
     if not (dropped[kept != 0] == 0).any():
         raise Wrong("in training mode no number is 0: dropout comes last, after the LayerNorm")
-
-
-def _same(answer: object, expected: Tensor) -> bool:
-    same_shape = isinstance(answer, Tensor) and answer.shape == expected.shape
-    return same_shape and torch.allclose(answer, expected, atol=1e-5)  # type: ignore[arg-type]
 
 
 def _rounded(tensor: Tensor) -> list:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from bertmini.config import BertConfig
-from bertmini.course.exercises import Wrong, exercise, expect_tensor, run
+from bertmini.course.exercises import Wrong, exercise, expect_tensor, run, same
 from bertmini.course.replace import same_parameters, samples
 from bertmini.model.attention import SelfAttention, left_to_right_mask, padding_mask
 
@@ -27,12 +27,12 @@ def look(attempt) -> None:
         unscaled, expected = (k @ q).softmax(-1), (k @ q / math.sqrt(q.numel())).softmax(-1)
         answer = run(attempt, q, k)
         given = f"query {query} and keys {keys}"
-        if _same(answer, unscaled) and not _same(unscaled, expected):
+        if same(answer, unscaled) and not same(unscaled, expected):
             raise Wrong(f"for {given} the scores are not divided by √d: expected {_rounded(expected)}")
-        if _same(answer, (k @ q / math.sqrt(len(k))).softmax(-1)) and not _same(answer, expected):
+        if same(answer, (k @ q / math.sqrt(len(k))).softmax(-1)) and not same(answer, expected):
             roots = f"divide by the root of d, the size of the query ({len(q)}), not of the length ({len(k)})"
             raise Wrong(f"for {given} you gave {_rounded(answer)}, expected {_rounded(expected)}: {roots}")
-        if _same(answer, k @ q / math.sqrt(q.numel())) and not _same(answer, expected):
+        if same(answer, k @ q / math.sqrt(q.numel())) and not same(answer, expected):
             raise Wrong(f"for {given} you gave the scores; their softmax is expected: {_rounded(expected)}")
         expect_tensor(answer, expected, given)
 
@@ -80,7 +80,7 @@ def _compare(mine: nn.Module, theirs: nn.Module, states: Tensor, mask: Tensor | 
     size = states.size(-1) // theirs.num_heads  # type: ignore[operator]
     for divisor, mistake in ((states.size(-1), "by the root of hidden"), (1, "by no root")):
         mistaken = (weights.log() * math.sqrt(size / divisor)).softmax(-1)
-        if _same(answer[1], mistaken) and not _same(mistaken, weights):
+        if same(answer[1], mistaken) and not same(mistaken, weights):
             reason = f"each head divides by the root of its own size, hidden // num_heads = {size}"
             raise Wrong(f"for {given} the scores are divided {mistake}: {reason}")
     expect_tensor(answer[1], weights, f"{given}: as weights,")
@@ -94,11 +94,6 @@ def _simple(module: nn.Module) -> nn.Module:
         projection.weight.copy_(factor * torch.eye(2))
         projection.bias.zero_()
     return module.eval()
-
-
-def _same(answer: object, expected: Tensor) -> bool:
-    same_shape = isinstance(answer, Tensor) and answer.shape == expected.shape
-    return same_shape and torch.allclose(answer, expected, atol=1e-5)  # type: ignore[arg-type]
 
 
 def _rounded(tensor: Tensor) -> list[float]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bertmini.config import BertConfig
-from bertmini.course.exercises import Wrong, exercise, expect_tensor, run
+from bertmini.course.exercises import Wrong, exercise, expect_tensor, run, same
 from bertmini.course.replace import same_parameters, samples
 from bertmini.model.attention import left_to_right_mask, padding_mask
 from bertmini.model.bert import Bert
@@ -25,9 +25,9 @@ def feed_forward(attempt) -> None:
         states = torch.tensor(rows)
         given = f"weights that change nothing and hidden_states {rows}"
         answer = run(mine, states)
-        if _same(answer, states):
+        if same(answer, states):
             raise Wrong(f"for {given} you gave them back: between the two linear layers stands a gelu")
-        if _same(answer, F.gelu(states, approximate="tanh")):
+        if same(answer, F.gelu(states, approximate="tanh")):
             raise Wrong(f"for {given} you gave the tanh form of gelu; the one with erf is expected")
         expect_tensor(answer, theirs(states), given)
     config = BertConfig(hidden_size=2, num_attention_heads=1, intermediate_size=5)
@@ -63,7 +63,7 @@ def _dropout(mine: nn.Module, theirs: Any) -> None:
         if isinstance(module, nn.Dropout):
             module.p = 1.0
     states = torch.randn(1, 2, 8)
-    if not _same(run(mine, states)[0], theirs.feed_forward_norm(theirs.attention_norm(states))):
+    if not same(run(mine, states)[0], theirs.feed_forward_norm(theirs.attention_norm(states))):
         raise Wrong(
             "in training, with a dropout that drops everything, each norm should get the residual alone: "
             "apply self.dropout to what each of the two sublayers gives, before it is added"
@@ -78,7 +78,7 @@ def _compare(mine: nn.Module, theirs: Any, states: Tensor, mask: Tensor | None, 
         raise Wrong("the weights are None: pass mask and return_weights on to self.attention")
     expected, weights = theirs(states, mask, True)
     for name, variant in _mistakes(theirs, states, mask).items():
-        if _same(answer[0], variant) and not _same(variant, expected):
+        if same(answer[0], variant) and not same(variant, expected):
             raise Wrong(f"for {given}: {name}")
     expect_tensor(answer[0], expected, f"{given}: as hidden states", tolerance=1e-4)
     expect_tensor(answer[1], weights, f"{given}: as weights")
@@ -135,11 +135,6 @@ def _plain(module: nn.Module) -> nn.Module:
         else:
             parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
     return module.eval()
-
-
-def _same(answer: object, expected: Tensor) -> bool:
-    same_shape = isinstance(answer, Tensor) and answer.shape == expected.shape
-    return same_shape and torch.allclose(answer, expected, atol=1e-5)  # type: ignore[arg-type]
 
 
 @samples("FeedForward")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from bertmini.course.exercises import Wrong, exercise, expect_tensor, run
+from bertmini.course.exercises import Wrong, exercise, expect_tensor, run, same
 
 
 @exercise("07.1")
@@ -23,13 +23,13 @@ def mean_distance(attempt) -> None:
         weights = torch.tensor(rows)
         answer = run(attempt, weights)
         expected, signed = _distance(weights), _distance(weights, signed=True)
-        without_sign = _same(answer, expected)
-        if not without_sign and (_same(answer, signed) or _same(answer, -signed)):
+        without_sign = same(answer, expected)
+        if not without_sign and (same(answer, signed) or same(answer, -signed)):
             raise Wrong(
                 f"for weights {rows} looks back and looks ahead cancel out: a distance has no sign, "
                 f"expected {expected.tolist()}"
             )
-        if not without_sign and _same(answer, expected * weights.size(1)):
+        if not without_sign and same(answer, expected * weights.size(1)):
             raise Wrong(f"for weights {rows} you gave the sum of the rows, expected their mean")
         expect_tensor(answer, expected, f"weights {rows}")
 
@@ -56,7 +56,7 @@ def max_pool(attempt) -> None:
             (states.amax(dim=1), "padding wins"),
             ((states * mask[..., None]).amax(dim=1), "a 0 in place of padding wins over negative numbers"),
         ):
-            if _same(answer, slip) and not _same(slip, expected):
+            if same(answer, slip) and not same(slip, expected):
                 raise Wrong(f"for {given} {words}: expected {expected.tolist()}")
         expect_tensor(answer, expected, given)
 
@@ -93,7 +93,3 @@ def _distance(weights: Tensor, signed: bool = False) -> Tensor:
 def _largest(states: Tensor, mask: Tensor) -> Tensor:
     return torch.stack([row[real.bool()].amax(dim=0) for row, real in zip(states, mask, strict=True)])
 
-
-def _same(answer: object, expected: Tensor) -> bool:
-    same_shape = isinstance(answer, Tensor) and answer.shape == expected.shape
-    return same_shape and torch.allclose(answer.float(), expected, atol=1e-5)  # type: ignore[attr-defined]

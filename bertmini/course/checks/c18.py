@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from bertmini.compress.distill import soft_target_loss
 from bertmini.compress.imitate import patient_loss
-from bertmini.course.exercises import Wrong, exercise, expect_tensor, run
+from bertmini.course.exercises import Wrong, exercise, expect_tensor, run, same
 from bertmini.course.replace import samples
 
 
@@ -133,10 +133,6 @@ def explain(answer: Any, expected: Tensor, wrong: dict[str, Tensor], given: str)
     for words, value in wrong.items():
         if same(answer, value) and not same(value, expected):
             raise Wrong(f"for {given} {words}: you gave {short(answer)}, expected {short(expected)}")
-
-
-def same(answer: Tensor, expected: Tensor) -> bool:
-    return answer.shape == expected.shape and torch.allclose(answer.float(), expected, atol=1e-5)
 
 
 def short(tensor: Tensor) -> str:
