@@ -13,8 +13,8 @@ from typing import get_args, get_origin, get_type_hints
 
 import pytest
 
-from bertmini import cli
-from bertmini.cli import main
+from bertmini.cli import COMMANDS, main
+from bertmini.commands.options import ABOVE_0, BELOW_1, LEAST, SHARES
 
 
 @pytest.fixture
@@ -375,7 +375,7 @@ def test_patience_without_a_dev_part_is_refused(refused, mood_files, pretrained,
 
 @pytest.mark.parametrize("kind", [MemoryError, RuntimeError])
 def test_a_full_memory_is_one_line(kind, capsys, monkeypatch):
-    from bertmini.cli import Cost
+    from bertmini.commands.shipping import Cost
 
     def run(self):
         raise kind("DefaultCPUAllocator: can't allocate memory:\n you tried to allocate 9 bytes")
@@ -573,9 +573,9 @@ def numbers_of(kind):
             yield name
 
 
-@pytest.mark.parametrize("name", cli.COMMANDS)
+@pytest.mark.parametrize("name", COMMANDS)
 def test_every_number_has_limits(name):
-    assert not set(numbers_of(cli.COMMANDS[name])) - {*cli.LEAST, *cli.ABOVE_0, *cli.SHARES, *cli.BELOW_1}
+    assert not set(numbers_of(COMMANDS[name])) - {*LEAST, *ABOVE_0, *SHARES, *BELOW_1}
 
 
 def test_text_of_unknown_characters_is_refused(refused, pretrained, tmp_path):

@@ -468,7 +468,7 @@ def test_an_interruption_does_not_deny_the_answers_before(classifier, capsys, mo
         yield next(iter(answers))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("bertmini.cli.OnTexts.counted", first)
+    monkeypatch.setattr("bertmini.commands.answering.OnTexts.counted", first)
     assert main(["predict", "--model", str(classifier), "happy", "afraid"]) == 130
     captured = capsys.readouterr()
     assert captured.out.count("\n") == 1

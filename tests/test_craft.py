@@ -123,7 +123,7 @@ def test_a_schedule_that_does_not_exist_is_named_with_those_that_do():
 def test_the_command_line_knows_every_schedule():
     from typing import get_args
 
-    from bertmini.cli import ScheduleName
+    from bertmini.commands.options import ScheduleName
 
     assert get_args(ScheduleName) == tuple(SCHEDULES)
 

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from bertmini import InputError, WordPieceTokenizer
-from bertmini.cli import GlueTask, main
+from bertmini.cli import main
+from bertmini.commands.options import GlueTask
 from bertmini.data.task_files import Example
 from bertmini.tasks import task_options
 from bertmini.tasks.glue import GLUE
