@@ -22,8 +22,7 @@ def ablations(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     monkeypatch.delitem(sys.modules, "ablations", raising=False)
     module = importlib.import_module("ablations")
-    for each in (module, sys.modules["machine"]):
-        monkeypatch.setattr(each, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(sys.modules["machine"], "RESULTS", tmp_path / "results")
     return module
 
 
