@@ -13,10 +13,11 @@ REPORT := $(BUILD)/report
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(RUN) -m pip install -qq --no-compile
 # A process for each core, with a thread: most of the work is Python's, which a second thread does not help.
-PARALLEL := --numprocesses auto --dist loadfile --no-loadscope-reorder
+PROCESSES ?= auto
+PARALLEL := --numprocesses $(PROCESSES) --dist loadfile --no-loadscope-reorder
 PYTEST := $(RUN) -m pytest -q
 
-.PHONY: help book test lint unit colab colab-env nbval site notebooks serve lab bench ablations claims model
+.PHONY: help book test test-notebooks test-rest lint unit colab colab-env nbval site notebooks serve lab bench ablations claims model
 
 help:
 	@echo "make book       build the book into $(BUILD)/html"
@@ -46,15 +47,22 @@ book: .venv/ready
 	$(BIN)/jupyter-book build . --all -W --keep-going --quiet
 	@echo "The book is in $(CURDIR)/$(BUILD)/html/index.html (make serve shows it in a browser)"
 
+# Notebooks and everything else take about as long, so that each has half of the cores and none waits for the other.
 test: export BERTMINI_SITE = 1
+test: export PROCESSES = $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 2) // 2))')
 test:
-	$(MAKE) --no-print-directory --jobs 2 .venv/ready colab-env
 	rm -rf $(REPORT) && mkdir -p $(REPORT)
-	$(MAKE) --no-print-directory --jobs 2 lint book
-	$(MAKE) --no-print-directory unit
-	$(MAKE) --no-print-directory nbval
-	$(MAKE) --no-print-directory site
+	$(MAKE) --no-print-directory --jobs 2 test-notebooks test-rest
 	@$(RUN) -m book.tools.report $(REPORT)
+
+test-notebooks: colab-env
+	$(MAKE) --no-print-directory nbval
+
+test-rest: .venv/ready
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory book
+	$(MAKE) --no-print-directory unit
+	$(MAKE) --no-print-directory site
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -65,8 +73,7 @@ unit: .venv/ready
 	$(PYTEST) tests --ignore tests/test_site.py $(PARALLEL) --junitxml $(REPORT)/1-unit.xml --durations 10
 
 # The only execution of the notebooks: against the built wheel, where there is torch and little else, as in Colab.
-colab: colab-env
-	$(MAKE) --no-print-directory nbval
+colab: test-notebooks
 
 colab-env:
 	rm -rf $(COLAB) $(BUILD)/wheel build  # where a former build left what is no longer there
@@ -82,7 +89,7 @@ nbval:
 	$(COLAB)/bin/python -m pytest -q --nbval notebooks $(PARALLEL) -p no:cacheprovider --junitxml $(REPORT)/2-notebooks.xml --durations 10
 
 site: .venv/ready
-	$(PYTEST) tests/test_site.py --numprocesses auto -rs --junitxml $(REPORT)/3-site.xml
+	$(PYTEST) tests/test_site.py --numprocesses $(PROCESSES) -rs --junitxml $(REPORT)/3-site.xml
 
 notebooks: .venv/ready
 	$(RUN) -m book.tools.notebooks

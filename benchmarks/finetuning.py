@@ -114,17 +114,19 @@ def quality(kind: str, answers: Answers, examples: list[Example]) -> float:
 
 
 def compared(measure: str, runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """How much longer the others take, and how far ours is above them, with the standard error of that."""
-    medians = {who: statistics.median(run["seconds"] for run in of) for who, of in runs.items() if of}
+    """How much longer the others take, and how far ours is above them, with the standard error of that; always
+    of the seeds that both ran, and times seed by seed, since another hour may have another speed."""
+    ours = {run["seed"]: run for run in runs["bertmini"]}
     found: dict[str, Any] = {"time_ratios": {}, "above": {}, "standard_error": {}}
-    ours = [run[measure] for run in runs["bertmini"]]
-    for who in medians.keys() - {"bertmini"}:
-        theirs = [run[measure] for run in runs[who]]
-        found["time_ratios"][who] = medians[who] / medians["bertmini"]
-        found["above"][who] = statistics.mean(ours) - statistics.mean(theirs)
-        if min(len(ours), len(theirs)) > 1:
-            squares = sum(statistics.variance(values) / len(values) for values in (ours, theirs))
-            found["standard_error"][who] = squares**0.5
+    for who in runs.keys() - {"bertmini"}:
+        pairs = [(ours[run["seed"]], run) for run in runs[who]]
+        if not pairs:
+            continue
+        found["time_ratios"][who] = statistics.median(run["seconds"] / own["seconds"] for own, run in pairs)
+        values = [[run[measure] for run in side] for side in zip(*pairs, strict=True)]
+        found["above"][who] = statistics.mean(values[0]) - statistics.mean(values[1])
+        if len(pairs) > 1:
+            found["standard_error"][who] = (sum(map(statistics.variance, values)) / len(pairs)) ** 0.5
     return found
 
 
@@ -154,9 +156,8 @@ def main() -> None:
                 started = time.perf_counter()
                 predict = CONTESTANTS[who](kind, chosen, options.model, seed)
                 seconds = time.perf_counter() - started
-                runs[who].append(
-                    {"seed": seed, "seconds": seconds, measure: quality(kind, predict(unseen), unseen)}
-                )
+                run = {"seed": seed, "threads": torch.get_num_threads(), "seconds": seconds}
+                runs[who].append(run | {measure: quality(kind, predict(unseen), unseen)})
                 print(name, who, runs[who][-1], flush=True)
                 result[name] = {"rows": rows, "measure": measure, "runs": runs, **compared(measure, runs)}
                 save("finetuning", result)
