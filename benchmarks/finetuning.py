@@ -114,8 +114,10 @@ def quality(kind: str, answers: Answers, examples: list[Example]) -> float:
 
 
 def compared(measure: str, runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
-    """How much longer the others take, and how far ours is above them, with the standard error of that; always
-    of the seeds that both ran, and times seed by seed, since another hour may have another speed."""
+    """How much longer the others take, and how far ours is above them, with the standard error of that.
+
+    Of the seeds that both ran; times seed by seed, since another hour may have another speed.
+    """
     ours = {run["seed"]: run for run in runs["bertmini"]}
     found: dict[str, Any] = {"time_ratios": {}, "above": {}, "standard_error": {}}
     for who in runs.keys() - {"bertmini"}:

@@ -254,12 +254,13 @@ def test_the_five_sets_show_quality_and_time_beside_trainer(folder):
         ],
         "trainer": [{"seed": 0, "seconds": 303.0, "pearson": 0.75}],
     }
-    stsb = {"rows": 5749, "measure": "pearson", "runs": runs, "time_ratios": {"trainer": 3.0}}
+    stsb = {"rows": 5749, "measure": "pearson", "runs": runs, "time_ratios": {"trainer": 3.0},
+            "above": {"trainer": 0.05}, "standard_error": {"trainer": 0.02}}  # fmt: skip
     measured = {"machine": MACHINE, "versions": VERSIONS, "rows": 8000, "stsb": stsb}
     (folder / "finetuning.json").write_text(json.dumps(measured))
     text = results.five_sets()
-    assert "| stsb, bertmini | 2 | 101 |  | pearson | 0.850 (from 0.800 to 0.900) |" in text
-    assert "| stsb, Trainer | 1 | 303 | 3.0 | pearson | 0.750 |" in text
+    assert "| stsb, bertmini | 2 | 101 |  | pearson | 0.850 (from 0.800 to 0.900) |  |" in text
+    assert "| stsb, Trainer | 1 | 303 | 3.0 | pearson | 0.750 | +0.050 ± 0.020 |" in text
     assert "| rte: not measured yet |" in text
 
 

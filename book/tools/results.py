@@ -396,11 +396,18 @@ def five_sets() -> str:
             seconds = statistics.median(run["seconds"] for run in runs)
             ratio = f"{of_set['time_ratios'][who]:.1f}" if who in of_set["time_ratios"] else ""
             found = decimals([run[measure] for run in runs])
-            rows.append([f"{name}, {names[who]}", len(runs), f"{seconds:,.0f}", ratio, measure, found])
+            above = f"{of_set['above'][who]:+.3f}" if who in of_set["above"] else ""
+            if who in of_set["standard_error"]:
+                above += f" ± {of_set['standard_error'][who]:.3f}"
+            rows.append([f"{name}, {names[who]}", len(runs), f"{seconds:,.0f}", ratio, measure, found, above])
         if not of_set["runs"]:
-            rows.append([f"{name}: not measured yet", "", "", "", "", ""])
-    header = ["", "runs", "seconds, median", "over bertmini's", "measure", "dev"]
-    return "\n\n".join([table(header, rows), f"At most {measured['rows']:,} training rows.", where(measured)])
+            rows.append([f"{name}: not measured yet", "", "", "", "", "", ""])
+    header = ["", "runs", "seconds, median", "times bertmini's", "measure", "dev", "bertmini above it"]
+    text = (
+        f"At most {measured['rows']:,} training rows. Compared are runs of the same seeds; "
+        "± is the standard error of the difference."
+    )
+    return "\n\n".join([table(header, rows), text, where(measured)])
 
 
 def choice() -> str:
