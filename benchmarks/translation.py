@@ -27,7 +27,7 @@ from bertmini import BertConfig, WordPieceTokenizer
 from bertmini.data.parallel import Parallel, read_parallel
 from bertmini.machine import keep_freed_memory
 from bertmini.model.bert import BertOutput
-from bertmini.model.heads import IGNORED, masked_lm_loss
+from bertmini.model.heads import IGNORED, mean_cross_entropy
 from bertmini.model.seq2seq import BertForSequenceToSequence
 from bertmini.tasks import seq2seq
 from bertmini.tasks.decoding import Decoding
@@ -92,7 +92,7 @@ class EncoderDecoder(nn.Module):
         target = pad_sequence([row[keep] for row, keep in zip(input_ids, has_label, strict=True)], True)
         states = self.write(target, self.read(source), source)
         output = BertOutput(states)
-        output.losses["seq2seq"] = masked_lm_loss(self.predict(states[target != 0]), labels[has_label])
+        output.losses["seq2seq"] = mean_cross_entropy(self.predict(states[target != 0]), labels[has_label])
         return output
 
 

@@ -15,7 +15,7 @@ from bertmini.compress.imitate import Imitation, check_imitations, imitation_los
 from bertmini.config import FAMILIES, PRUNABLE
 from bertmini.errors import InputError
 from bertmini.model.bert import Bert, BertForMaskedLM, BertForSequenceClassification, PretrainedModel
-from bertmini.model.heads import masked_lm_loss
+from bertmini.model.heads import mean_cross_entropy
 from bertmini.model.tagging import BertForTokenClassification
 
 
@@ -120,8 +120,9 @@ def distillation_loss(
         real = real_tokens(batch)  # [batch, length]
         losses = dict(output.losses)
         if over_tokens:
-            losses["mlm"] = masked_lm_loss(output.prediction_logits.flatten(0, 1), batch["labels"].flatten())
-            student_logits, teacher_logits = output.prediction_logits[real], expected.prediction_logits[real]
+            predictions = output.prediction_logits
+            losses["mlm"] = mean_cross_entropy(predictions.flatten(0, 1), batch["labels"].flatten())
+            student_logits, teacher_logits = predictions[real], expected.prediction_logits[real]
             losses["soft"] = soft_target_loss(student_logits, teacher_logits, temperature)
         else:
             losses["soft_labels"] = soft_target_loss(output.logits, expected.logits, temperature)

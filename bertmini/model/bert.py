@@ -18,8 +18,7 @@ from bertmini.model.attention import Mask, Packing, one_way_mask, padding_mask
 from bertmini.model.dropout import Dropout
 from bertmini.model.embeddings import Embeddings
 from bertmini.model.encoder import Encoder
-from bertmini.model.heads import IGNORED, MaskedLMHead, Pooler, masked_lm_loss
-from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
+from bertmini.model.heads import IGNORED, MaskedLMHead, Pooler, mean_cross_entropy
 from bertmini.model.quantized import quantize_layers
 
 
@@ -285,12 +284,12 @@ class BertForMaskedLM(PretrainedModel):
         words = self.bert.embeddings.word.weight
         if labels is not None and self.training:
             hidden_states, targets = select_targets(output.last_hidden_state, labels)
-            output.losses[self.objective] = masked_lm_loss(self.mlm_head(hidden_states, words), targets)
+            output.losses[self.objective] = mean_cross_entropy(self.mlm_head(hidden_states, words), targets)
             return output
         output.prediction_logits = self.mlm_head(output.last_hidden_state, words)
         if labels is not None:
             logits = output.prediction_logits.flatten(0, 1)
-            output.losses[self.objective] = masked_lm_loss(logits, labels.flatten())
+            output.losses[self.objective] = mean_cross_entropy(logits, labels.flatten())
         return output
 
 

@@ -59,12 +59,12 @@ class MaskedLMHead(nn.Module):
         return F.linear(hidden_states, word_embeddings, self.bias)
 
 
-def masked_lm_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def mean_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy over the positions that have a label, in nats; 0 where there is none.
 
     Args:
-        logits: [positions, vocab].
-        labels: [positions], the ids that were masked; IGNORED elsewhere.
+        logits: [positions, classes]; for masked words a class is a piece of the vocabulary.
+        labels: [positions], the right classes; IGNORED where nothing is asked.
     """
     total = F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
     return total / (labels != IGNORED).sum().clamp(min=1)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bertmini.config import BertConfig
 from bertmini.model.bert import Bert, BertOutput, PretrainedModel
-from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
+from bertmini.model.heads import mean_cross_entropy
 
 
 @dataclass

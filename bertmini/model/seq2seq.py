@@ -12,7 +12,7 @@ from bertmini.config import BertConfig
 from bertmini.errors import InputError
 from bertmini.model.attention import attend, padding_mask, sequence_to_sequence_mask
 from bertmini.model.bert import Bert, BertOutput, PretrainedModel, select_targets
-from bertmini.model.heads import MaskedLMHead, masked_lm_loss
+from bertmini.model.heads import MaskedLMHead, mean_cross_entropy
 
 Past = list[tuple[Tensor, Tensor]]  # a layer's keys and values, each [rows, heads, length, head_size]
 
@@ -64,7 +64,7 @@ class BertForSequenceToSequence(PretrainedModel):
             output.prediction_logits = self.predict(output.last_hidden_state)
             return output
         hidden_states, targets = select_targets(output.last_hidden_state, labels)
-        output.losses["seq2seq"] = masked_lm_loss(self.predict(hidden_states), targets)
+        output.losses["seq2seq"] = mean_cross_entropy(self.predict(hidden_states), targets)
         return output
 
     def predict(self, hidden_states: Tensor) -> Tensor:

@@ -13,8 +13,7 @@ from bertmini.config import BertConfig
 from bertmini.errors import InputError
 from bertmini.model.bert import Bert, BertOutput, PretrainedModel
 from bertmini.model.dropout import Dropout
-from bertmini.model.heads import IGNORED
-from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
+from bertmini.model.heads import IGNORED, mean_cross_entropy
 
 
 class BertForTokenClassification(PretrainedModel):

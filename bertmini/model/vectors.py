@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from bertmini.config import BertConfig
 from bertmini.model.bert import Bert
-from bertmini.model.heads import IGNORED
-from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
+from bertmini.model.heads import IGNORED, mean_cross_entropy
 
 TEMPERATURE = 0.05  # cosines reach from -1 to 1; divided by it they can say "almost certainly"
 

@@ -18,8 +18,7 @@ from bertmini.data.task_files import Example
 from bertmini.data.text import split_sentences
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForPreTraining, BertForSequenceClassification, BertOutput, summary
-from bertmini.model.heads import IGNORED, masked_lm_loss
-from bertmini.model.heads import masked_lm_loss as mean_cross_entropy
+from bertmini.model.heads import IGNORED, mean_cross_entropy
 from bertmini.tasks.pretrain import FAMILY_OBJECTIVES
 
 Loss = Callable[[Any, Batch], BertOutput]
@@ -154,7 +153,7 @@ class PretrainingLoss:
         read = model.bert(**text)
         chosen = targets != -100  # [batch, length]
         logits = heads["mlm"](read.last_hidden_state[chosen], model.bert.embeddings.word.weight)
-        output.losses[self.pieces] = masked_lm_loss(logits, targets[chosen])
+        output.losses[self.pieces] = mean_cross_entropy(logits, targets[chosen])
         if answers is not None:
             output.losses[self.pair] = mean_cross_entropy(heads["nsp"](read.pooler_output), answers)
         return WeightedOutput(**vars(output), weights={self.pieces: self.weight, self.pair: self.weight})

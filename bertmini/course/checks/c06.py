@@ -11,7 +11,7 @@ from bertmini.config import BertConfig
 from bertmini.course.exercises import Wrong, exercise, expect_tensor, run
 from bertmini.course.replace import same_parameters, samples
 from bertmini.model.heads import IGNORED, MaskedLMHead
-from bertmini.model.heads import masked_lm_loss as package_loss
+from bertmini.model.heads import mean_cross_entropy as package_loss
 from bertmini.training import linear_schedule as package_schedule
 
 
@@ -48,8 +48,8 @@ def schedule(attempt) -> None:
 
 
 @exercise("06.2")
-def masked_lm_loss(attempt) -> None:
-    """`my_masked_lm_loss(logits, labels)`: mean cross-entropy over the labelled positions."""
+def mean_cross_entropy(attempt) -> None:
+    """`my_mean_cross_entropy(logits, labels)`: mean cross-entropy over the labelled positions."""
     cases = [
         ([[0.0, 0.0]], [1]),
         ([[2.0, 0.0]], [0]),
@@ -104,8 +104,8 @@ def masked_lm_head_samples() -> list[tuple[tuple, dict]]:
     return [((config,), {}), ((torch.randn(5, 32), words), {}), ((torch.randn(2, 5, 32), words), {})]
 
 
-@samples("masked_lm_loss")
-def masked_lm_loss_samples() -> list[tuple[tuple, dict]]:
+@samples("mean_cross_entropy")
+def mean_cross_entropy_samples() -> list[tuple[tuple, dict]]:
     logits = torch.randn(4, 7)
     return [
         ((logits, torch.tensor([2, IGNORED, 0, 6])), {}),
