@@ -202,6 +202,33 @@ def test_the_hub_library_names_its_classes(monkeypatch):
         assert read_task("hf:set:en") == {"train": [Example("a", None, "yes"), Example("a", None, "no")]}
 
 
+def test_rows_of_the_hub_without_a_class_are_left_out_and_counted(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    classes = datasets.ClassLabel(names=["yes", "no"])
+    features = datasets.Features(
+        {"premise": datasets.Value("string"), "hypothesis": datasets.Value("string"), "label": classes}
+    )
+
+    def part(*labels):
+        rows = {"premise": ["a"] * len(labels), "hypothesis": ["b"] * len(labels), "label": labels}
+        return datasets.Dataset.from_dict(rows, features=features)
+
+    loaded = {"train": part(1, -1, 0, -1), "test": part(-1, 1)}
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: loaded)
+    with pytest.warns(UserWarning, match="left out") as told:
+        found = read_task("hf:snli")
+    assert [each.label for each in found["train"]] == ["no", "yes"]
+    assert [each.label for each in found["test"]] == ["no"]
+    assert [str(each.message) for each in told] == [
+        "hf:snli train:2: no label; 2 such rows left out", "hf:snli test:1: no label; 1 such row left out",
+    ]  # fmt: skip
+
+
+def test_labels_that_are_numbers_stand_by_value():
+    examples = [Example("a", None, label) for label in ("10", "-1", "no", "2", "0", "-10", "-")]
+    assert label_names(examples) == ["-10", "-1", "0", "2", "10", "-", "no"]
+
+
 def test_what_is_null_on_the_hub_is_left_out_and_an_empty_part_refused(monkeypatch):
     datasets = pytest.importorskip("datasets")
     one = datasets.Dataset.from_dict({"text": ["a"], "label": ["1"]})

@@ -14,7 +14,7 @@ from bertmini.data.task_files import Example, read_task
 from bertmini.gazette import Gazette, words_of
 from bertmini.gazette.baselines import best_acceptability, best_topics, chosen, classified, is_possible
 from bertmini.gazette.continuation import possible
-from bertmini.gazette.pairs import contradicts, new_plan, retell, tells
+from bertmini.gazette.pairs import contradicts, retell, tells
 from bertmini.gazette.sentences import FAULTS, any_sentence, topic_posterior
 from bertmini.gazette.world import World
 
@@ -96,7 +96,7 @@ def test_who_knows_what_the_town_can_write_finds_nearly_every_fault(gazette):
 def test_a_told_fact_entails_what_it_tells_and_nothing_else(town):
     dice = town.dice("a fact")
     for _ in range(300):
-        plan = new_plan(town, dice)
+        plan = town.plan(dice, "harbour")
         fact = town.write(dice, "told_deal", plan)
         claim = retell(town, dice, fact, "claim_told_deal", plan)
         assert not contradicts(fact, claim)
@@ -216,7 +216,7 @@ def test_a_bag_of_words_guesses_how_a_text_goes_on(gazette):
 
 def test_possible_values_are_those_that_all_sentences_allow(gazette):
     dice = gazette.dice("possible")
-    plan = gazette.plan(dice, gazette.world.stories[0])
+    plan = gazette.plan(dice, gazette.world.stories[0].name)
     written = [gazette.write(dice, "harbour_unload", plan) for _ in range(20)]
     allowed = possible(written, "hero")
     assert allowed is not None

@@ -9,6 +9,7 @@ from collections import Counter
 
 import pytest
 
+from bertmini import InputError
 from bertmini.gazette import GAZETTE_VERSION, Gazette, collisions, limit, words_of
 from bertmini.gazette.world import strings_of
 
@@ -172,6 +173,8 @@ def test_the_limit_is_calibrated(gazette):
 
 def test_a_smaller_vocabulary_makes_the_limit_easier(gazette):
     documents = gazette.documents(50, "test")
+    with pytest.raises(InputError, match=r"\d+ documents have no word that counts"):
+        limit(gazette, documents, positions=200, keep=lambda word: False)
     kept = limit(gazette, documents, positions=200, keep=lambda word: len(word) < 6)
     assert kept.positions == 200
     assert kept.loss < 0.4

@@ -106,6 +106,11 @@ def test_columns_are_the_first_and_the_last_unless_numbered(tmp_path, separator)
     assert read_tagged(tmp_path / "turned.conll", ["3"], "1") == {"train": SENTENCES}
 
 
+def test_a_word_may_hold_a_space_that_does_not_break(tmp_path):
+    (tmp_path / "train.txt").write_text("10\u00a0000  O\nQuill B-place \n", encoding="utf-8")
+    assert read_tagged(tmp_path) == {"train": [Tagged(("10\u00a0000", "Quill"), ("O", "B-place"))]}
+
+
 def test_a_sentence_ends_at_a_new_document_without_a_blank_line(tmp_path):
     (tmp_path / "train.txt").write_text(columns("BIO").replace("\n\n", "\n-DOCSTART- O\n"))
     assert read_tagged(tmp_path) == {"train": SENTENCES}

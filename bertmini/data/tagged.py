@@ -178,7 +178,9 @@ def _cells(line: str) -> list[str]:
     """The columns of a line, by tabs where it has one, else by spaces; none where a sentence ends."""
     if not line.strip() or line.startswith(DOCUMENT):
         return []
-    return [cell.strip() for cell in line.split("\t")] if "\t" in line else line.strip(" ").split()
+    if "\t" in line:
+        return [cell.strip() for cell in line.split("\t")]
+    return [cell for cell in line.split(" ") if cell]
 
 
 def _number(column: str | None, width: int, default: int) -> int:

@@ -44,6 +44,7 @@ TEXT_COLUMNS = [
 ]  # fmt: skip
 LABEL_COLUMNS = [("gold_label",), ("label",), ("score",), ("is_duplicate",), ("Quality",)]
 _TREC = re.compile(r"([A-Z]+):(\w+) (.+)")
+_NUMBER = re.compile(r"-?\d+")
 
 
 def read_task(
@@ -66,6 +67,9 @@ def read_task(
         encoding, strict: as in `read_files`.
         parts: the names that a part has as a file or on the hub.
         skip_ragged: leave out rows of another width, with a warning that counts them.
+
+    Returns:
+        The examples of each part. Rows of the hub that have no label are left out, and a warning counts them.
 
     Raises:
         InputError: with file and line, where a column is missing, a row has another width, a score is no
@@ -97,14 +101,19 @@ def read_task(
     label_choices = [(label_column,)] if label_column else LABEL_COLUMNS
     splits: dict[str, list[Example]] = {}
     for split, rows in tables.items():
-        where, first = rows[0]
-        is_labelled = any(set(names) <= first.keys() for names in label_choices)
+        where, _ = rows[0]
+        known = dict.fromkeys(column for _, row in rows for column in row)  # a row may lack what others have
+        is_labelled = any(set(names) <= known.keys() for names in label_choices)
         if split == "test" and not is_labelled and len(tables) > 1:
             warnings.warn(f"{where}: no column of labels; the test part is left out", stacklevel=2)
             continue
-        known = dict.fromkeys(column for _, row in rows for column in row)  # a line may lack what others have
         columns = _choose(where, known, text_choices, "--text-columns")
         (label_column,) = _choose(where, known, label_choices, "--label-column")
+        if name.startswith("hf:") and (bare := [where for where, row in rows if label_column not in row]):
+            # On the hub what annotators did not agree about stays in its set (SNLI's class -1).
+            found = f"{bare[0]}: no {label_column}; {len(bare)} such row{'s' * (len(bare) > 1)}"
+            warnings.warn(f"{found} left out", stacklevel=2)
+            rows = [(where, row) for where, row in rows if label_column in row]
         splits[split] = [_example(where, row, columns, label_column, task) for where, row in rows]
         if task == "classify" and "train" in splits:
             seen = {example.label for example in splits["train"]}
@@ -135,7 +144,7 @@ def of_gazette(name: str, kind: type[Kind]) -> dict[str, list[Kind]]:
 def label_names(examples: Sequence[Example]) -> list[str]:
     """List the classes in a fixed order: numbers by value, then words by the alphabet."""
     names = {str(example.label) for example in examples}
-    return sorted(names, key=lambda name: (0, int(name), name) if name.isdecimal() else (1, 0, name))
+    return sorted(names, key=lambda name: (0, int(name), name) if _NUMBER.fullmatch(name) else (1, 0, name))
 
 
 def files_of_parts(

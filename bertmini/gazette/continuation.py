@@ -27,7 +27,7 @@ def choice(gazette: Gazette, dice: Dice) -> Choice:
     while True:
         story = gazette.world.stories[dice.pick(bounds)]
         shape = story.shapes[dice.pick(story.bounds)]
-        plan = gazette.plan(dice, story)
+        plan = gazette.plan(dice, story.name)
         end = BEFORE + dice.roll(len(shape) - BEFORE)
         before = [gazette.write(dice, role, plan) for role in shape[end - BEFORE:end]]
         right = gazette.write(dice, shape[end], plan)

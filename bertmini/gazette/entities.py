@@ -27,7 +27,7 @@ def item(town: Gazette, dice: Dice) -> Tagged:
 def two_families(town: Gazette, dice: Dice, story: Story) -> dict[str, int]:
     """A plan whose two people have different last names, so that a last name means one of them."""
     last = town.world.variables["hero"].facets["last"]
-    while last[(plan := town.plan(dice, story))["hero"]] == last[plan["friend"]]:
+    while last[(plan := town.plan(dice, story.name))["hero"]] == last[plan["friend"]]:
         pass
     return plan
 

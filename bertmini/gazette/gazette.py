@@ -134,18 +134,18 @@ class Gazette:
     def _write(self, dice: Dice, stories: Sequence[Story], bounds: Sequence[int]) -> Document:
         story = stories[dice.pick(bounds)]
         shape = story.shapes[dice.pick(story.bounds)]
-        plan = self.plan(dice, story)
+        plan = self.plan(dice, story.name)
         written = tuple(self.write(dice, role, plan) for role in shape)
         said = {name: self.world.variables[name].values[plan[name]]
                 for name in self.world.variables if name in story.variables}
         return Document(story.kind, story.name, [s.text for s in written], said, shape, written)
 
-    def plan(self, dice: Dice, story: Story) -> dict[str, int]:
-        """Draws every hidden variable, each given its parent: name -> index of its value."""
+    def plan(self, dice: Dice, story: str) -> dict[str, int]:
+        """Draws every hidden variable of a story, each given its parent: name -> index of its value."""
         plan: dict[str, int] = {}
         for name, variable in self.world.variables.items():
             row = plan[variable.parent] if variable.parent else 0
-            plan[name] = dice.pick(self._bounds[story.name][name][row])
+            plan[name] = dice.pick(self._bounds[story][name][row])
         return plan
 
     def sentence(self, dice: Dice, role_name: str, plan: Mapping[str, int]) -> str:

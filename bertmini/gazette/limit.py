@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bertmini.errors import InputError
 from bertmini.gazette.gazette import Document, Gazette
 from bertmini.gazette.world import words_of
 
@@ -36,10 +37,15 @@ def limit(gazette: Gazette, documents: Sequence[Document], positions: int = 2000
         seed: of the draw.
         keep: which lower-cased words count: places that hold another are skipped, and the distribution is
             renormalised over those kept. By default all words and marks.
+
+    Raises:
+        InputError: no word of the documents counts.
     """
     read = [[words_of(sentence) for sentence in document.sentences] for document in documents]
     places = [(d, s, w) for d, sentences in enumerate(read) for s, words in enumerate(sentences)
               for w, word in enumerate(words) if keep is None or keep(word)]
+    if not places:
+        raise InputError(f"{len(documents)} documents have no word that counts; give others, or another keep")
     dice = gazette.dice(f"limit/{seed}")
     loss, right = 0.0, 0
     for _ in range(positions):

@@ -24,7 +24,7 @@ def paraphrase(gazette: Gazette, split: str, n: int) -> list[Example]:
 
 def same_or_not(town: Gazette, dice: Dice) -> Example:
     role = list(SIDES)[dice.roll(len(SIDES))]
-    plan = new_plan(town, dice)
+    plan = town.plan(dice, "harbour")
     one = town.write(dice, role, plan)
     is_same = dice.roll(2) == 1
     if is_same:
@@ -50,7 +50,7 @@ def inference(gazette: Gazette, split: str, n: int) -> list[Example]:
 def fact_and_claim(town: Gazette, dice: Dice) -> Example:
     wanted, is_denied = LABELS[dice.roll(len(LABELS))], dice.roll(3) == 0
     role = PREMISES[dice.roll(len(PREMISES))]
-    plan = new_plan(town, dice)
+    plan = town.plan(dice, "harbour")
     fact = town.write(dice, role, plan)
     while True:
         if dice.roll(2):
@@ -63,10 +63,6 @@ def fact_and_claim(town: Gazette, dice: Dice) -> Example:
             break
     said = "".join(claim.strings)
     return Example(fact.text, f"It is not true that {said}" if is_denied else claim.text, wanted)
-
-
-def new_plan(town: Gazette, dice: Dice) -> Plan:
-    return town.plan(dice, next(story for story in town.world.stories if story.name == "harbour"))
 
 
 def drawn(sentence: Sentence) -> dict[str, str]:

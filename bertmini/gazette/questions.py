@@ -73,7 +73,7 @@ def passage(town: Gazette, dice: Dice) -> list[Fact]:
     roles = dice.shuffled(list(asked_about()))[:2]
     facts: list[Fact] = []
     for role in roles:
-        first = new_plan(town, dice)
+        first = town.plan(dice, "harbour")
         for plan in (first, *(like(town, dice, first) for _ in range(FACTS_OF_A_KIND - 1))):
             facts.append(Fact(role, plan, town.write(dice, role, plan)))
     start, placed = 0, []
@@ -83,14 +83,11 @@ def passage(town: Gazette, dice: Dice) -> list[Fact]:
     return placed
 
 
-def new_plan(town: Gazette, dice: Dice) -> Plan:
-    return town.plan(dice, next(story for story in town.world.stories if story.name == "harbour"))
-
-
 def like(town: Gazette, dice: Dice, plan: Plan) -> Plan:
     """Another plan with half of the values of this one; the two people, or teams, may have changed sides."""
     while True:
-        other = {name: value if dice.roll(2) else plan[name] for name, value in new_plan(town, dice).items()}
+        new = town.plan(dice, "harbour")
+        other = {name: value if dice.roll(2) else plan[name] for name, value in new.items()}
         if dice.roll(3) == 0:
             other |= {"hero": plan["friend"], "friend": plan["hero"]}
             other |= {"team": plan["rival"], "rival": plan["team"]}
@@ -111,7 +108,7 @@ def ask(town: Gazette, dice: Dice, facts: Sequence[Fact], context: str, name: st
         if has_answer:
             asked = fill(dice, template, fact, fact)
         else:                                         # what another one says, or one that is not there
-            plan = new_plan(town, dice)
+            plan = town.plan(dice, "harbour")
             others = [*alike, Fact(fact.role, plan, town.write(dice, fact.role, plan))]
             asked = fill(dice, template, fact, others[dice.roll(len(others))])
         strings = [string for _, string, _ in asked.slots()]

@@ -42,7 +42,7 @@ def any_sentence(gazette: Gazette, dice: Dice) -> Sentence:
     stories = gazette.world.stories
     story = stories[dice.roll(len(stories))]
     shape = story.shapes[dice.roll(len(story.shapes))]
-    return gazette.write(dice, shape[dice.roll(len(shape))], gazette.plan(dice, story))
+    return gazette.write(dice, shape[dice.roll(len(shape))], gazette.plan(dice, story.name))
 
 
 def replaced(sentence: Sentence, start: int, before: str, after: str) -> str:
@@ -111,7 +111,7 @@ def pages(gazette: Gazette, dice: Dice) -> Example:
 def from_story(gazette: Gazette, dice: Dice, story: Story) -> str:
     """A sentence of a document of this story, never the first."""
     shape = story.shapes[dice.pick(story.bounds)]
-    return gazette.sentence(dice, shape[1 + dice.roll(len(shape) - 1)], gazette.plan(dice, story))
+    return gazette.sentence(dice, shape[1 + dice.roll(len(shape) - 1)], gazette.plan(dice, story.name))
 
 
 def topic_posterior(gazette: Gazette, text: str) -> dict[str, float]:
