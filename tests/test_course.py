@@ -12,6 +12,7 @@ from bertmini import course
 from bertmini.course.exercises import exercise, expect_tensor, run
 from bertmini.errors import InputError
 from bertmini.model import attention, encoder
+from bertmini.tokenizer.wordpiece import split_word
 
 
 @exercise("99.1")
@@ -308,3 +309,17 @@ def test_an_answer_in_float64_is_compared_as_any_other(capsys):
 def test_an_exercise_that_is_none_is_told_with_those_that_are():
     with pytest.raises(InputError, match=r"no exercise 3\.1: known are .*03\.1"):
         course.check("3.1", lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("number", "attempt", "told"),
+    [
+        ("00.2", lambda p, truth: (p > p[truth]).int() + 1, "you gave [1, 1], expected 1"),
+        ("01.1", lambda word, vocab: split_word(word, vocab) or [("[UNK]", 0, 0)], "the empty word has no"),
+        ("15.3", lambda words, share, chance: [w for w in words if chance.random() >= share] or words,
+         "you kept 200"),
+    ],
+)  # fmt: skip
+def test_slips_at_the_edge_are_found_and_shown(number, attempt, told, capsys):
+    course.check(number, attempt)
+    assert told in said(capsys)

@@ -12,7 +12,7 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 from torch.nn import functional as F
 
-from bertmini import BertForPreTraining, BertForSequenceClassification, InputError
+from bertmini import BertConfig, BertForPreTraining, BertForSequenceClassification, InputError
 from bertmini.cli import main
 from bertmini.data.augment import OPERATIONS, Gap, augmented, oversampled, words_of
 from bertmini.data.task_files import Example
@@ -151,6 +151,13 @@ def test_balanced_weights_are_those_of_scikit_learn():
     assert torch.allclose(weights, torch.tensor(expected, dtype=torch.float32))
 
 
+def test_a_label_without_examples_changes_no_weight():
+    examples = [Example("", label=name) for name in ["fog", "fog", "rain"]]
+    weights = losses.balanced_weights(examples, ["fog", "rain", "snow"])
+    assert weights[:2].tolist() == losses.balanced_weights(examples, ["fog", "rain"]).tolist()
+    assert weights[2] > 0  # whatever it is: no example has it
+
+
 def test_weighted_loss_counts_each_example_by_its_label(start, tokenizer):
     model = classifier(start)
     batch = batch_of(model, tokenizer)
@@ -221,6 +228,17 @@ def test_only_pooler_and_last_layers_begin_anew(start):
     assert all(torch.equal(untouched.state_dict()[name], before[name]) for name in layers)
     with pytest.raises(InputError, match="3 new layers and a new pooler: expected 0 to 2"):
         begin_anew(model, 3)
+
+
+@pytest.mark.parametrize("shared", [{"num_hidden_groups": 1}, {"shared_part": "attention"}])
+def test_layers_that_share_their_weights_do_not_begin_anew_alone(shared):
+    labels = {0: "no", 1: "yes"}
+    model = BertForSequenceClassification(BertConfig.preset("tiny", vocab_size=20, id2label=labels, **shared))
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(InputError, match="1 new layers: the layers below share their weights; expected 0 or"):
+        begin_anew(model, 1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    begin_anew(model, 2)
 
 
 def test_pretrainings_losses_are_those_of_the_pretrained_model(start, tokenizer):

@@ -78,6 +78,13 @@ def test_units_of_one_token_are_the_masks_without_units():
         assert torch.equal(mine, theirs)
 
 
+def test_the_number_of_masks_is_rounded_as_python_rounds():
+    for length in (1, 10, 30, 190, 350, 390):  # 0.15 of the last three is a half, in float64
+        ids = torch.randint(5, len(PIECES), (1, length), generator=torch.Generator().manual_seed(length))
+        _, labels = masked(ids)
+        assert (labels != -100).sum() == max(1, round(0.15 * length)), length
+
+
 @pytest.mark.parametrize("units", [WholeWords(TOKENIZER), NGrams(TOKENIZER), Entities(TOKENIZER, ["a b c"])])
 def test_a_unit_is_chosen_whole_or_not_at_all(units):
     ids = row("[CLS] " + "a ##b ##c d ##a a b c e f ##b g " * 6 + "[SEP]").repeat(400, 1)

@@ -27,6 +27,7 @@ from bertmini.model.bert import (
 from bertmini.model.seq2seq import BertForSequenceToSequence
 from bertmini.tasks import fill, pretrain
 from bertmini.tasks.pretrain import new_model, objective_of
+from bertmini.tokenizer import load_tokenizer
 from bertmini.training import evaluate_pretraining
 
 SEP = NumberTokenizer.sep_token_id
@@ -310,6 +311,7 @@ class TestCommand:
         assert {f"{name}_accuracy" for name in losses} <= told["dev" if "dev" in told else "test"].keys()
         family = json.loads((out / "config.json").read_text())
         assert options[1] in (family.get("family"), family["model_type"], family["objective"])
+        assert type(load_tokenizer(out)) is pretrain.FAMILY_TOKENIZERS[family["model_type"]]
 
     def test_a_family_beside_another_start_is_refused(self, tmp_path, capsys):
         command = ["pretrain", "--out", str(tmp_path / "run"), *self.SMALL, "--family", "albert"]

@@ -73,7 +73,7 @@ class Pretrain(Resumable):
     names: Annotated[str | None, unset("FILE")] = None
     """Names for --masking entity, one a line. Without it: those of the Gazette."""
     tokenizer: MaybeDirectory = None
-    """The tokenizer. Without it: that of --init, or a new one, trained on the corpus."""
+    """The tokenizer. Without it: that of --init, or a new one of the family's kind, trained on the corpus."""
     vocab_size: MaybeCount = None
     """Pieces of a new tokenizer. Without it: 8000, and 1000 for the Gazette."""
     init: MaybeDirectory = None
@@ -122,7 +122,8 @@ class Pretrain(Resumable):
 
     def get_tokenizer(self, documents: Documents) -> Any:
         from bertmini.data.prepare import Prepared
-        from bertmini.tokenizer import WordPieceTokenizer, load_tokenizer
+        from bertmini.tasks.pretrain import FAMILY_TOKENIZERS
+        from bertmini.tokenizer import load_tokenizer
 
         if self.resume:
             return load_tokenizer(self.out)
@@ -135,7 +136,8 @@ class Pretrain(Resumable):
                 )
             return load_tokenizer(documents.directory)
         size = self.vocab_size or (1000 if self.is_gazette else 8000)
-        return WordPieceTokenizer.train((s for document in documents for s in document), size)
+        kind = FAMILY_TOKENIZERS[self.family or "bert"]
+        return kind.train((s for document in documents for s in document), size)
 
     def get_objective(self) -> str:
         from bertmini.config import BertConfig

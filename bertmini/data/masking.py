@@ -58,7 +58,7 @@ def mask_tokens(
         chance = torch.rand((len(input_ids), 1), generator=generator)[rows]
     input_ids, maskable = input_ids[rows], maskable[rows]
 
-    how_many = (rate * maskable.sum(dim=1, keepdim=True)).round().clamp(min=1)  # [batch, 1]
+    how_many = (rate * maskable.sum(dim=1, keepdim=True).double()).round().clamp(min=1)  # [batch, 1]
     if units:
         chosen = choose_units(scores, begins, maskable, how_many, chance)
     else:  # in each row the maskable tokens with the lowest random scores

@@ -121,7 +121,7 @@ def begin_anew(model: Any, layers: int = 0) -> None:
         layers: how many of the last layers, beside the pooler.
 
     Raises:
-        InputError: the model has no pooler, or fewer layers.
+        InputError: the model has no pooler, or fewer layers, or those below share weights with the new ones.
 
     Source: Zhang et al. 2021, arXiv 2006.05987, section 5.
     """
@@ -129,7 +129,10 @@ def begin_anew(model: Any, layers: int = 0) -> None:
     depth = model.config.num_hidden_layers
     if bert.pooler is None or not 0 <= layers <= depth:
         raise InputError(f"{layers} new layers and a new pooler: expected 0 to {depth}, and a pooler")
-    for part in [bert.pooler, *bert.encoder.layers[depth - layers :]]:
+    kept, new = bert.encoder.layers[: depth - layers], bert.encoder.layers[depth - layers :]
+    if {*kept.parameters()} & {*new.parameters()}:
+        raise InputError(f"{layers} new layers: the layers below share their weights; expected 0 or {depth}")
+    for part in [bert.pooler, *new]:
         for module in part.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=std)

@@ -32,7 +32,7 @@ class WeightedOutput(BertOutput):
 
 
 def balanced_weights(examples: Sequence[Example], labels: Sequence[str]) -> Tensor:
-    """A weight for each label, so that all labels weigh the same together: examples / (labels · count).
+    """A weight for each label, so that all labels that occur weigh the same: examples / (labels · count).
 
     Args:
         examples: the training examples.
@@ -42,7 +42,7 @@ def balanced_weights(examples: Sequence[Example], labels: Sequence[str]) -> Tens
         [labels], 1 on average over the examples; what scikit-learn calls balanced.
     """
     counts = Counter(str(example.label) for example in examples)
-    return torch.tensor([len(examples) / (len(labels) * max(1, counts[label])) for label in labels])
+    return torch.tensor([len(examples) / (len(counts) * max(1, counts[label])) for label in labels])
 
 
 def weighted_loss(weights: Tensor) -> Loss:

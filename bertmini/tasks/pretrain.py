@@ -31,7 +31,7 @@ from bertmini.data.text import (
 )
 from bertmini.errors import InputError
 from bertmini.model.bert import BertForMaskedLM, BertForPreTraining
-from bertmini.tokenizer import load_tokenizer
+from bertmini.tokenizer import ByteLevelBPETokenizer, UnigramTokenizer, WordPieceTokenizer, load_tokenizer
 from bertmini.training import History, Options, Run, evaluate_pretraining, settle, train
 from bertmini.training.loop import to_device
 from bertmini.training.options import MEASURED
@@ -45,6 +45,10 @@ HELD_OUT_BATCHES = 50  # measured at each evaluation: the same ones, or numbers 
 Documents = Sequence[Document] | Prepared
 # What a family was published with.
 FAMILY_OBJECTIVES = {"bert": "mlm+nsp", "roberta": "mlm", "albert": "mlm+sop", "distilbert": "mlm"}
+FAMILY_TOKENIZERS = {
+    "bert": WordPieceTokenizer, "roberta": ByteLevelBPETokenizer,
+    "albert": UnigramTokenizer, "distilbert": WordPieceTokenizer,
+}  # fmt: skip
 
 
 def read_corpus(

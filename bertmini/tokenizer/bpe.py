@@ -126,8 +126,8 @@ class ByteLevelEncoder:
         self.vocab, self.special_tokens = vocab, set(special_tokens)
         self.sizes = {i: len(piece) for piece, i in vocab.items()}
         self.ranks: dict[Merge, int] = {}
-        for rank, pair in enumerate(merges):
-            self.ranks.setdefault(pair, rank)
+        for pair in merges:
+            self.ranks.setdefault(pair, len(self.ranks))
         space_before = {token: f"[{SPACES}]*" if token in taking_space else "" for token in special_tokens}
         patterns = (space + re.escape(token) for token, space in space_before.items())
         self.special = re.compile(f"({'|'.join(patterns)})")

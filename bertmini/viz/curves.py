@@ -75,17 +75,19 @@ def loss_curve(
         axis.axhline(limit, color=INK, linewidth=1.4)
         # The distance belongs to the first line: the limit is one objective's.
         first = [row[names[0]] for row in rows if row.get(names[0]) is not None][-1]
+        away = round(first, 2) - round(limit, 2)  # of the numbers that are shown
         label = f"limit {limit:.2f}"
         if first - limit > 0.2 * (axis.get_ylim()[1] - limit):
             arrow = {"arrowstyle": "<->", "color": INK}
-            axis.annotate("", (steps[-1], limit), (steps[-1], first), arrowprops=arrow)
-            middle = (steps[-1], (first + limit) / 2)
-            above = f"{first - limit:.2f} above \nthe limit "
+            last = ends[0][1]
+            axis.annotate("", (last, limit), (last, first), arrowprops=arrow)
+            middle = (last, (first + limit) / 2)
+            above = f"{away:.2f} above \nthe limit "
             axis.annotate(above, middle, ha="right", va="center", fontsize=9, color=INK)
         else:  # no room for an arrow
-            label += f", {round(first, 2) - round(limit, 2):.2f} below {names[0]}"
+            label += f", {away:.2f} below {names[0]}"
         axis.annotate(label, (steps[0], limit), color=INK, va="bottom", fontsize=9)
-        parts.append(f"the limit is {limit:.2f}, {first - limit:.2f} away")
+        parts.append(f"the limit is {limit:.2f}, {away:.2f} away")
     axis.set_xlabel("step")
     axis.set_ylabel(ylabel)
     axis.margins(x=0.02)

@@ -39,8 +39,8 @@ def rank(attempt) -> None:
     for probabilities, truth, hint in cases:
         answer = run(attempt, torch.tensor(probabilities), truth)
         expected = sum(p > probabilities[truth] for p in probabilities) + 1
-        if isinstance(answer, torch.Tensor) and answer.numel() == 1:
-            answer = answer.item()
+        if isinstance(answer, torch.Tensor):
+            answer = answer.item() if answer.numel() == 1 else answer.tolist()
         if isinstance(answer, bool) or answer != expected:
             raise Wrong(
                 f"for probabilities {probabilities} and truth {truth} you gave {answer}, expected "

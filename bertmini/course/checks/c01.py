@@ -25,6 +25,7 @@ def split_word_samples() -> list[tuple[tuple, dict]]:
 @exercise("01.1")
 def check_split_word(attempt: Callable[..., Any]) -> None:
     cases = [  # from the smallest; what each is there to catch
+        ("", "b", "the empty word has no pieces"),
         ("m", "b", "no piece fits, so the word is unknown"),
         ("bu", "b u ##u", "a piece that does not start the word carries ##"),
         ("hu", "h hu ##u", "the whole word is a piece: begin with the longest"),

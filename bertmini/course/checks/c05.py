@@ -38,7 +38,7 @@ def pair_up(attempt: Callable[..., Any]) -> None:
         answer = run(attempt, *given)
         if not isinstance(answer, tuple) or len(answer) != 4:
             raise Wrong(f"pair_up returns (a, b, is_not_next, used); yours returned {answer!r}")
-        if (list(answer[0]), list(answer[1]), int(answer[2]), answer[3]) != expected:
+        if (list(answer[0]), list(answer[1]), *answer[2:]) != expected:
             names = ("sentences", "target", "cut", "other", "coin")
             inputs = ", ".join(f"{name} {value}" for name, value in zip(names, given, strict=True))
             raise Wrong(f"for {inputs} you gave {answer}, expected {expected}: {why}")

@@ -56,6 +56,9 @@ def delete(attempt: Callable[..., Any]) -> None:
         raise Wrong(
             f"with share 1 one word of ['fog'] stays, or there is no text left; you returned {answer}"
         )
+    answer = list(run(attempt, list(words), 1.0, random.Random(0)))
+    if len(answer) != 1:
+        raise Wrong(f"with share 1 one word of 200 stays, or there is no text left; you kept {len(answer)}")
     lengths = []
     for seed in range(40):
         answer = list(run(attempt, list(words), 0.3, random.Random(seed)))
