@@ -10,6 +10,7 @@ import copy
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -35,9 +36,9 @@ from bertmini.commands.finetuning import (
     FinetuneVectors,
     finder,
 )
-from bertmini.commands.options import check_numbers, flat
+from bertmini.commands.options import check_numbers, fill_in, flat
 from bertmini.commands.pretraining import Distill, Pretrain
-from bertmini.commands.runs import NOTHING_WRITTEN, fill_in, is_main
+from bertmini.commands.runs import NOTHING_WRITTEN, is_main
 from bertmini.commands.shipping import Cost, Export
 from bertmini.errors import InputError
 from bertmini.machine import keep_freed_memory
@@ -126,7 +127,8 @@ def tyro_parse(name: str, arguments: list[str], default: Any = None) -> Any:
 
 
 def fold(box: str) -> str:
-    """What a box of tyro's says, in one line: its title and its advice left out."""
+    """What a box of tyro's says, in one line: its title, its colours and its advice left out."""
+    box = re.sub(r"\x1b\[[\d;]*m", "", box)
     lines = [line.strip("│╭╰╮╯─ ") for line in box.strip().splitlines()][1:]
     sections = " ".join(line if line.strip("-") else "\n" for line in lines).split("\n")
     advice = ("For full", "Argument helptext", "Got errors")
@@ -187,11 +189,14 @@ def main(arguments: list[str] | None = None) -> int:
     interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     command = None
-    if not sys.stdout.isatty() and isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")  # files and pipes, on Windows too
+    make_stdout_safe()
     try:
         with warnings.catch_warnings(), told_on_stderr():
-            command = parse(arguments)
+            try:
+                command = parse(arguments)
+            except SystemExit:  # after --help, which is written here and not when Python ends
+                sys.stdout.flush()
+                raise
             keep_freed_memory()
             command.run()
             sys.stdout.flush()
@@ -199,7 +204,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as exit:
         return int(exit.code or 0)
     except InputError as error:
-        if is_main():  # all processes have found the same
+        if is_main() or os.environ.get("LOCAL_RANK") == "0":  # all processes of a machine have found the same
             print(f"bertmini: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
@@ -207,7 +212,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"bertmini: interrupted; {kept(command)}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our lines has gone: head, say
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        let_go_of_stdout()
         return 0
     except (MemoryError, torch.OutOfMemoryError) as error:
         return out_of_memory(error, command)
@@ -221,8 +226,27 @@ def main(arguments: list[str] | None = None) -> int:
         raise
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
+        try:
+            sys.stdout.flush()
+        except OSError:  # what is left to write finds no room, and would be tried again when Python ends
+            let_go_of_stdout()
+            where = where or "standard output: "
         print(f"bertmini: error: {where}{error.strerror or error}", file=sys.stderr)
         return 2
+
+
+def make_stdout_safe() -> None:
+    """Let every text be written: to files and pipes in UTF-8, on Windows too, and nowhere if it is closed."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (to the end of the process)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = {} if sys.stdout.isatty() else {"encoding": "utf-8"}
+        sys.stdout.reconfigure(errors="backslashreplace", **encoding)
+
+
+def let_go_of_stdout() -> None:
+    """Send nowhere what can no longer be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_lost_connection(error: RuntimeError) -> bool:

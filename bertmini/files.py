@@ -79,6 +79,7 @@ def new_directory(final: str | Path) -> Iterator[Path]:
     """A temporary directory that takes its name when all is written, and goes when something fails."""
     final = Path(final).resolve()
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    made = [parent for parent in temporary.parents if not parent.exists()]  # the innermost first
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -91,6 +92,9 @@ def new_directory(final: str | Path) -> Iterator[Path]:
         sync_directory(final if was_there else final.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+        with suppress(OSError):  # one that holds something stays
+            for parent in made:
+                parent.rmdir()
 
 
 def sync_directory(path: Path) -> None:

@@ -34,7 +34,8 @@ def model_class(directory: str | Path) -> Any:
         InputError: there is no such class here.
     """
     directory = locate(directory)
-    names = BertConfig.load(directory / "config.json").extra.get("architectures") or ["none"]
+    named = BertConfig.load(directory / "config.json").extra.get("architectures")
+    names = named if isinstance(named, list) and named and isinstance(named[0], str) else ["none"]
     name = our_class(names[0])
     if name not in MODELS:
         raise InputError(

@@ -250,7 +250,8 @@ def main(arguments: list[str] | None = None) -> int:
     config = uvicorn.Config(
         application(model), log_level="warning", timeout_keep_alive=5, timeout_graceful_shutdown=10
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):  # said again when all is answered that was begun
+        uvicorn.Server(config).run(sockets=[listening])
     return 0
 
 

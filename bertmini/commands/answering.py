@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 import warnings
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -82,7 +83,7 @@ class Evaluate:
                 f"on one for {GLUE[self.glue].kind.NAME}"
             )
         task, model = GLUE[self.glue] if self.glue else predictor.task, predictor.model
-        splits = task.read(self.data, **asdict(self.reading))
+        splits = self.reading.read(self.data, task)
         if len(splits) == 1 and Path(self.data).is_file():
             (examples,) = splits.values()
         elif self.split in splits:
@@ -117,7 +118,7 @@ class OnTexts:
         if self.text and self.input:
             raise InputError(f"{len(self.text)} texts and --input {self.input[0]}: give one of them")
         if self.text:
-            return map(text_or_pair, self.text)
+            return (text_or_pair(text) for text in self.text)
         if missing := [name for name in self.input if not Path(name).exists() or Path(name).is_dir()]:
             raise InputError(f"--input {missing[0]}: no such file")
         if not self.input and (sys.stdin is None or sys.stdin.isatty()):
@@ -125,7 +126,7 @@ class OnTexts:
                 "no text was given: add texts to the command, name files with --input, "
                 "or send lines to its standard input"
             )
-        return map(text_or_pair, lines_of_files(self.input))
+        return (text_or_pair(line, f"{where}: ") for where, line in lines_of_files(self.input))
 
     def counted(self, answers: Iterable[Any]) -> Iterator[Any]:
         """The answers; where they come from lines, with a bar on a terminal, and at the end their speed."""
@@ -232,7 +233,7 @@ class Embed(OnTexts):
         print(f"{number} texts, {width} numbers each", file=sys.stderr)
 
     def interrupted(self) -> str:
-        return NOTHING_WRITTEN
+        return NOTHING_WRITTEN if self.format == "npy" else super().interrupted()
 
 
 @dataclass(kw_only=True)
@@ -253,7 +254,7 @@ class Search(OnTexts):
         from bertmini.embed import Embedder, search
 
         questions = self.texts()
-        lines = list(lines_of_files((self.corpus,)))
+        lines = [line for _, line in lines_of_files((self.corpus,))]
         numbers = [number for number, line in enumerate(lines, start=1) if line.strip()]
         if not numbers:
             raise InputError(f"--corpus {self.corpus}: no line holds a text")
@@ -280,8 +281,9 @@ class Search(OnTexts):
             print()
 
 
-def lines_of_files(names: tuple[str, ...]) -> Iterator[str]:
-    """The lines of files, one after the other; of standard input where none is named."""
+def lines_of_files(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The lines of files, one after the other, each after where it stands; of standard input where none is
+    named."""
     if not names:
         yield from lines_of(sys.stdin.buffer)
     for name in names:
@@ -289,33 +291,34 @@ def lines_of_files(names: tuple[str, ...]) -> Iterator[str]:
             yield from lines_of(file, name)
 
 
-def lines_of(stream: Iterable[bytes], name: str = "standard input") -> Iterator[str]:
-    """Lines as text, UTF-8 or else Latin-1, with one warning that counts the latter.
+def lines_of(stream: Iterable[bytes], name: str = "standard input") -> Iterator[tuple[str, str]]:
+    """Where each line stands, and its text, UTF-8 or else Latin-1, with one warning that counts the latter.
 
     Raises:
         InputError: where a line is binary.
     """
     not_utf8 = 0
     for number, line in enumerate(stream, start=1):
+        where = f"{name}, line {number}"
         if b"\0" in line:
-            raise InputError(f"{name}, line {number}: a zero byte; expected a text on each line")
+            raise InputError(f"{where}: a zero byte; expected a text on each line")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             text, not_utf8 = line.decode("latin-1"), not_utf8 + 1
-        yield text.rstrip("\r\n")
+        yield where, text.rstrip("\r\n")
     if not_utf8:
         warnings.warn(f"not UTF-8, read as Latin-1: {not_utf8} lines of {name}", stacklevel=2)
 
 
-def text_or_pair(line: str) -> Any:
+def text_or_pair(line: str, where: str = "") -> Any:
     """A text; a pair with a tab between its halves; or an object with text and pair."""
-    if line.startswith('{"'):
+    if re.match(r'\{\s*"', line):
         try:
             return json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
-                f'{line[:60]!r} begins like JSON and is none ({error}); expected {{"text": …}}'
+                f'{where}{line[:60]!r} begins like JSON and is none ({error}); expected {{"text": …}}'
             ) from None
     halves = tuple(line.split("\t"))
     return halves if len(halves) == 2 else line

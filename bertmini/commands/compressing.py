@@ -120,6 +120,8 @@ class Compress(Resumable):
         for what, is_asked in needs.items():
             if is_asked and not self.data:
                 raise InputError(f"{what} on examples, and there are none; name them with --data")
+        if self.training.patience and not self.data:
+            raise InputError("--patience watches the dev part of examples; name them with --data")
 
     def examples(self, predictor: Any) -> dict[str, Any]:
         """The examples by part; {} without --data."""
@@ -130,8 +132,10 @@ class Compress(Resumable):
                 f"{self.model or shipped()} is a pretrained model, and {self.data} are examples for a task; "
                 "fine-tune it first"
             )
-        splits = self.reading.read(self.data, predictor.task.NAME)
+        splits = self.reading.read(self.data, predictor.task)
         refuse_without_train(self.data, splits)
+        if self.training.patience and "dev" not in splits:
+            raise InputError(f"--patience watches a dev part, and {self.data} has none; leave it out")
         return splits
 
     def options(self, predictor: Any, splits: dict[str, Any]) -> Options:
@@ -150,7 +154,7 @@ class Compress(Resumable):
         return replace(options, metric=None, evaluate_every=None) if self.sparsity else options
 
     def max_length(self, predictor: Any) -> int:
-        return min(self.training.max_length, predictor.max_length)
+        return min(self.training.max_length or predictor.max_length, predictor.max_length)
 
     def batches(self, predictor: Any, examples: list[Any]) -> list[Any]:
         """Some of the training examples, to measure on."""

@@ -7,9 +7,10 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import Fixed, Positional, arg
 
 from bertmini.commands.options import (
     Count,
@@ -93,7 +94,7 @@ class Finetune(Resumable):
         if not self.resume:
             refuse_existing(self.out)
         task = self.find_task(name)
-        splits = task.read(self.data, **asdict(self.reading))
+        splits = self.reading.read(self.data, task)
         refuse_without_train(self.data, splits)
         if self.training.patience and "dev" not in splits:
             raise InputError(f"--patience watches a dev part, and {self.data} has none; leave it out")
@@ -164,6 +165,8 @@ class FinetuneClassify(Finetune):
     def training_examples(self, examples: list[Any]) -> list[Any]:
         from bertmini.data.augment import WITH_GAPS, augmented, oversampled
 
+        if self.augment and not self.augment_by:
+            raise InputError("--augment-by names no change; name one or more, or leave it out")
         if self.balance == "resample":
             examples = oversampled(examples, self.training.seed)
         if not self.augment:
@@ -400,6 +403,12 @@ class FinetuneGlue(Finetune):
             print(f"rate {each['learning_rate']:g}, seed {each['seed']}: dev  {numbers}")
         report(self.out, metrics)
 
+    def interrupted(self) -> str:
+        done = len(list((Path(self.out) / "attempts").glob("*/metrics.json")))
+        if not done:
+            return super().interrupted()
+        return f"{self.out} has {done} finished attempt{'s' * (done > 1)}: continue it with --resume"
+
     def run(self) -> None:
         self.run_task(self.task)
 
@@ -409,9 +418,11 @@ class FindLearningRate:
     """Find a learning rate for a task: a minute of training while it rises, and a picture of the losses.
 
     Takes what bertmini finetune takes for the task. Options of a whole training (--epochs, --patience,
-    --learning-rate, --warmup-share, --schedule, --ramp-share, --ema) play no part.
+    --learning-rate, --warmup-share, --schedule, --ramp-share, --ema, --log-every, --tensorboard, and the
+    --restarts of GLUE) play no part.
     """
 
+    resume: Fixed[bool] = False
     rates: Count = 100
     """Learning rates to try, an update with each."""
     lowest: Number = 1e-7
@@ -425,7 +436,9 @@ class FindLearningRate:
         from bertmini.tasks.finetune import with_tensors_of
         from bertmini.training.lr_find import find_learning_rate
         from bertmini.viz import range_curve
+        from bertmini.viz.style import optional
 
+        optional("matplotlib")  # said before a minute of training, not after it
         settings = (tokenizer, model.config, options.batch_size, max_length, options.seed)
         batch_at = task.data(splits["train"], *settings).batch
         options = replace(options, steps=self.rates)

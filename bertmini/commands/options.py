@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
@@ -19,7 +19,6 @@ def unset(metavar: str) -> Any:
     return arg(metavar=metavar, help_behavior_hint="")
 
 
-RATE_OF_PRESET = {"tiny": 1e-3, "mini": 1e-3, "small": 5e-4, "medium": 5e-4, "base": 1e-4, "large": 1e-4}
 Corpus = Annotated[tuple[str, ...], arg(metavar="gazette|PATH…|hf:NAME")]
 TaskFiles = Annotated[str, arg(metavar="gazette/NAME|DIR|hf:NAME")]
 Directory = Annotated[str, arg(metavar="DIR")]
@@ -70,10 +69,9 @@ class TaskReading:
     strict: bool = False
     """Refuse files that are not UTF-8."""
 
-    def read(self, data: str, task: str) -> dict[str, list[Any]]:
-        from bertmini.tasks import TASKS
-
-        return TASKS[task].read(data, **asdict(self))
+    def read(self, data: str, task: Any) -> dict[str, list[Any]]:
+        """The examples of a task by part, as the task reads them."""
+        return task.read(data, **asdict(self))
 
 
 @dataclass(kw_only=True)
@@ -181,6 +179,8 @@ class DistillTraining(PretrainingTraining):
 
 @dataclass(kw_only=True)
 class CompressTraining(FinetuneTraining):
+    max_length: MaybeCount = None  # type: ignore[assignment]
+    """Tokens of an example; what is longer is cut. Without it: as many as the model was fine-tuned on."""
     epochs: Count = 3
     """Times through the training examples, after heads or units went or while weights go; 0: none."""
 
@@ -207,7 +207,7 @@ def check_numbers(command: Any) -> None:
     for name, value in flat(asdict(command)).items():
         if not isinstance(value, int | float) or isinstance(value, bool):
             continue
-        expected = "" if math.isfinite(value) and abs(value) < 2**63 else "a smaller number"
+        expected = "" if abs(value) < 2**63 else "a number" if math.isnan(value) else "a smaller number"
         if value < smallest.get(name, value):
             expected = f"{smallest[name]} or more"
         if name in ABOVE_0 and value <= 0:
@@ -225,3 +225,13 @@ def flat(settings: dict[str, Any]) -> dict[str, Any]:
     groups = [value for value in settings.values() if isinstance(value, dict)]
     own = {name: value for name, value in settings.items() if not isinstance(value, dict)}
     return own | {name: value for group in groups for name, value in group.items()}
+
+
+def fill_in(command: Any, settings: dict[str, Any]) -> None:
+    """Set a command's fields, and those of its groups, from what run.json holds."""
+    for each in fields(command):
+        value = settings.get(each.name, getattr(command, each.name))
+        if isinstance(value, dict):
+            fill_in(getattr(command, each.name), value)
+        else:
+            setattr(command, each.name, tuple(value) if isinstance(value, list) else value)

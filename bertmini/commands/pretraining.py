@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
 from bertmini.commands.options import (
-    RATE_OF_PRESET,
     Corpus,
     Directory,
     DistillTraining,
@@ -23,7 +22,6 @@ from bertmini.commands.options import (
 )
 from bertmini.commands.runs import (
     Resumable,
-    pretraining_options,
     refuse_existing,
     refuse_without_train,
     report,
@@ -34,6 +32,8 @@ from bertmini.errors import InputError
 if TYPE_CHECKING:
     from bertmini.tasks.pretrain import Documents
     from bertmini.training import Options
+
+RATE_OF_PRESET = {"tiny": 1e-3, "mini": 1e-3, "small": 5e-4, "medium": 5e-4, "base": 1e-4, "large": 1e-4}
 
 
 @dataclass(kw_only=True)
@@ -248,7 +248,7 @@ class Distill(Resumable):
             )
 
         reading = TaskReading(encoding=self.reading.encoding, strict=self.reading.strict)
-        splits = reading.read(" ".join(self.data), teacher.task.NAME)
+        splits = reading.read(" ".join(self.data), teacher.task)
         refuse_without_train(" ".join(self.data), splits)
         if "dev" in splits:
             options = replace(options, metric=teacher.task.METRIC)
@@ -259,3 +259,17 @@ class Distill(Resumable):
             return finetune(*data, max_length=length, **others)[1]
 
         return options, splits.items(), learn
+
+
+def pretraining_options(training: PretrainingTraining, **defaults: Any) -> Options:
+    """The training loop's share of the options; defaults are for those that are None."""
+    from bertmini.training import Options
+
+    names = {each.name for each in fields(Options)}
+    settings = {name: value for name, value in asdict(training).items() if name in names}
+    settings |= {name: value for name, value in defaults.items() if settings[name] is None}
+    if training.steps is None and training.minutes is None:
+        settings["steps"] = 1000
+    if training.steps and training.minutes:
+        raise InputError(f"--steps {training.steps} and --minutes {training.minutes:g}: give one of them")
+    return Options(**settings)

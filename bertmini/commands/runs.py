@@ -7,17 +7,13 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bertmini.errors import InputError
 
 if TYPE_CHECKING:
-    from bertmini.commands.compressing import Compress
-    from bertmini.commands.finetuning import Finetune
-    from bertmini.commands.options import PretrainingTraining
-    from bertmini.commands.pretraining import Distill, Pretrain
     from bertmini.training import Options, Run
 
 NOTHING_WRITTEN = "nothing was written"
@@ -27,6 +23,7 @@ class Resumable:
     """What commands have whose interrupted run --resume continues."""
 
     out: str
+    resume: bool
 
     def interrupted(self) -> str:
         """What an interruption leaves."""
@@ -53,7 +50,7 @@ def refuse_without_train(data: str, splits: dict[str, Any]) -> None:
 
 @contextlib.contextmanager
 def run_directory(
-    command: Pretrain | Finetune | Distill | Compress, options: Options, data: Iterable[Any], *parts: Any
+    command: Resumable, options: Options, data: Iterable[Any], *parts: Any
 ) -> Iterator[Run]:
     """A new run directory, or the interrupted one. A new one goes when it fails before it has logged a step.
 
@@ -73,36 +70,29 @@ def run_directory(
                 f"{command.out}: its data are not what they were; put them back, or start a new run"
             )
     else:
-        settings = {"command": type(command).__name__, **asdict(command), "data_sha256": digest.hexdigest()}
+        given = asdict(command)  # type: ignore[call-overload]  # every command is a dataclass
+        settings = {"command": type(command).__name__, **given, "data_sha256": digest.hexdigest()}
         run = Run.create(command.out, options, settings, *parts)
-    with run.alone():
-        try:
+    try:
+        with run.alone():
             yield run
-        except Exception:
-            if run.processes.is_main and not command.resume and not run.lines() and not run.saved():
-                shutil.rmtree(run.directory, ignore_errors=True)
-            raise
+    except Exception:
+        if run.processes.is_main and not command.resume and not has_begun(run.directory):
+            shutil.rmtree(run.directory, ignore_errors=True)
+        raise
 
 
-def pretraining_options(training: PretrainingTraining, **defaults: Any) -> Options:
-    """The training loop's share of the options; defaults are for those that are None."""
-    from bertmini.training import Options
-
-    names = {each.name for each in fields(Options)}
-    settings = {name: value for name, value in asdict(training).items() if name in names}
-    settings |= {name: value for name, value in defaults.items() if settings[name] is None}
-    if training.steps is None and training.minutes is None:
-        settings["steps"] = 1000
-    if training.steps and training.minutes:
-        raise InputError(f"--steps {training.steps} and --minutes {training.minutes:g}: give one of them")
-    return Options(**settings)
+def has_begun(directory: Path) -> bool:
+    """Whether a run there, or one of the attempts below it, has logged a step or kept a checkpoint."""
+    has_logged = any(log.stat().st_size for log in directory.rglob("log.jsonl"))
+    return has_logged or any(directory.glob("**/checkpoints/step-*"))
 
 
 def report(out: str, metrics: dict[str, Any]) -> None:
     """The result in a few lines."""
     if not is_main():
         return
-    for part in ("train", "dev", "test"):
+    for part in ("train", "dev", "dev_mismatched", "test"):
         numbers = {name: v for name, v in metrics.get(part, {}).items() if isinstance(v, float)}
         if numbers:
             print(f"{part:5}  " + "  ".join(f"{name} {value:.4g}" for name, value in numbers.items()))
@@ -113,14 +103,4 @@ def report(out: str, metrics: dict[str, Any]) -> None:
 
 def is_main() -> bool:
     """Whether this process speaks, where a launcher has started several."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-def fill_in(command: Any, settings: dict[str, Any]) -> None:
-    """Set a command's fields, and those of its groups, from what run.json holds."""
-    for each in fields(command):
-        value = settings.get(each.name, getattr(command, each.name))
-        if isinstance(value, dict):
-            fill_in(getattr(command, each.name), value)
-        else:
-            setattr(command, each.name, tuple(value) if isinstance(value, list) else value)
+    return int(os.environ.get("WORLD_SIZE", "1")) == 1 or os.environ.get("RANK", "0") == "0"

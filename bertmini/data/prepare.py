@@ -85,13 +85,13 @@ def prepare(
                 bar.update(len(corpus))
         vocabulary = [directory / name for name in tokenizer.VOCABULARY]
         record = finish(directory, writers, plan, vocabulary)
-        was_there = final.exists()
-        if was_there:  # an empty one, perhaps where the user stands
-            for path in sorted(directory.iterdir(), key=lambda path: path.name == RECORD):
-                os.replace(path, final / path.name)
-            directory.rmdir()
-        else:
-            os.replace(directory, final)
+    was_there = final.exists()
+    if was_there:  # an empty one, perhaps where the user stands
+        for path in sorted(directory.iterdir(), key=lambda path: path.name == RECORD):
+            os.replace(path, final / path.name)
+        directory.rmdir()
+    else:
+        os.replace(directory, final)
     for name in (PLAN, LOCK):
         (final / name).unlink()
     sync_directory(final if was_there else final.parent)

@@ -92,6 +92,8 @@ def read_corpus(
 
 def check_corpus(data: Sequence[str], documents: int | None, held_out: int) -> None:
     """Refuse what is no corpus, and numbers that leave nothing to train on."""
+    if tasks := [name for name in data if name.startswith("gazette/")]:
+        raise InputError(f"{tasks[0]} is a task; expected running text, or task:{tasks[0]} for its texts")
     whole = [
         name for name in data if name == "gazette" or name.startswith(("hf:", "task:")) or is_prepared(name)
     ]

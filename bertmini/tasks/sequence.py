@@ -62,9 +62,9 @@ def evaluate(measure: Measure, model: BertForSequenceClassification, data: TaskD
         if "labels" not in inputs:
             raise InputError("the examples have no labels, so that nothing can be measured; give them some")
         targets.append(inputs.pop("labels"))
-        logits.append(model(**inputs).logits.float())
+        logits.append(model(**inputs).logits)
     classes = classes_of(model) or []
-    return measure(torch.cat(logits).cpu().numpy(), torch.cat(targets).cpu().numpy(), classes)
+    return measure(as_numbers(torch.cat(logits)), torch.cat(targets).cpu().numpy(), classes)
 
 
 def predict(
@@ -93,10 +93,21 @@ def predict(
         return Rows.of(examples, tokenizer, longest)
 
     def answer(batch: Batch) -> Iterable[dict[str, Any]]:
-        return answers(row_logits(model, batch).float().cpu().numpy(), classes)
+        return answers(as_numbers(row_logits(model, batch)), classes)
 
     for _, of_row in in_order(map(as_example, inputs), rows, answer, model, batch_tokens, precision):
         yield of_row
+
+
+def as_numbers(logits: Tensor) -> np.ndarray:
+    """Logits in float32 on the CPU.
+
+    Raises:
+        InputError: they are no numbers.
+    """
+    if not logits.isfinite().all():
+        raise InputError("the model's scores are no numbers (nan): it is damaged, or its training diverged")
+    return logits.float().cpu().numpy()
 
 
 def row_logits(model: Any, batch: Batch) -> Tensor:

@@ -400,6 +400,6 @@ def told(line: dict[str, Any]) -> str:
 def lost(step: int, losses: dict[str, float], norm: float, run: Run | None) -> str:
     """What to say when the loss is no longer a number."""
     values = ", ".join(f"{name} {value:.3g}" for name, value in losses.items())
-    kept = f"{run.checkpoints} is kept as it was; " if run else ""
+    kept = f"{saved[-1]} is kept; " if run and (saved := run.saved()) else ""
     return (f"step {step + 1}: the loss is no longer a number ({values}, gradient norm {norm:.3g}); {kept}"
             "use a lower learning rate, a longer warm-up, or precision float32")  # fmt: skip

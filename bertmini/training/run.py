@@ -167,11 +167,13 @@ class Run:
             return
         temporary = self.directory / ".result.tmp"
         shutil.rmtree(temporary, ignore_errors=True)
-        with _explained(self.directory):
-            for part in parts:
-                part.save_pretrained(temporary)
-            for path in sorted(temporary.iterdir()) if parts else []:
-                os.replace(path, self.directory / path.name)
+        try:
+            with _explained(self.directory):
+                for part in parts:
+                    part.save_pretrained(temporary)
+                for path in sorted(temporary.iterdir()) if parts else []:
+                    os.replace(path, self.directory / path.name)
+        finally:
             shutil.rmtree(temporary, ignore_errors=True)
         self._write_json("metrics.json", _finite(metrics))
 
@@ -220,7 +222,8 @@ class Run:
                 os.rename(temporary, final)
                 sync_directory(self.checkpoints)
         except InputError as error:
-            raise InputError(f"{error}; the checkpoints before it are intact, use --resume") from None
+            intact = "; the checkpoints before it are intact, use --resume" if self.saved() else ""
+            raise InputError(f"{error}{intact}") from None
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         for path in self.saved()[:-keep]:
