@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import get_args, get_origin, get_type_hints
 
 import pytest
+import safetensors.torch
 
 from bertmini.cli import COMMANDS, main
 from bertmini.commands.options import ABOVE_0, BELOW_1, LEAST, SHARES
+from bertmini.errors import InputError
+from bertmini.training import Run
 
 
 @pytest.fixture
@@ -272,6 +275,8 @@ DAMAGE = [
     ("config.json", {"id2label": {"a": "joy"}}),
     ("config.json", {"position_embedding_type": "relative_key"}),
     ("config.json", {"num_hidden_layers": 1}),
+    ("config.json", {"architectures": 5}),
+    ("config.json", {"architectures": [5]}),
     ("config.json", {"problem_type": "multi_label_classification"}),
     ("tokenizer_config.json", []),
     ("tokenizer_config.json", {"do_lower_case": "yes"}),
@@ -456,8 +461,78 @@ def test_a_text_without_a_mask_is_refused(refused, pretrained):
 
 def test_a_line_that_is_half_json_is_refused(refused, classifier):
     assert "begins like JSON" in refused(f"predict --model {classifier}", '{"text": "cut')
+    assert "begins like JSON" in refused(f"predict --model {classifier}", '{ "text": "cut')
+    assert "begins like JSON" in refused(f"predict --model {classifier}", '{"a":' * 2000)
     assert "expected a string" in refused(f"predict --model {classifier}", '{"txt": "typo"}')
     assert "expected a string" in refused(f"predict --model {classifier}", '{"text": "a", "pair": 5}')
+
+
+def test_a_model_whose_scores_are_no_numbers_is_refused(refused, copy_of, classifier, mood_files):
+    spoilt = copy_of(classifier)
+    weights = safetensors.torch.load_file(spoilt / "model.safetensors")
+    weights["classifier.weight"].fill_(float("nan"))
+    safetensors.torch.save_file(weights, spoilt / "model.safetensors", {"format": "pt"})
+    for command in ("predict happy", f"evaluate --data {mood_files}"):
+        assert "the model's scores are no numbers (nan)" in refused(f"{command} --model {spoilt}")
+
+
+@pytest.mark.parametrize("command", ["pretrain --out x --stpes 4", "pretrain", "pretrain --preset my"])
+def test_a_wrong_option_is_one_plain_line_on_a_terminal(command, capsys, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert main(command.split()) == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert not [wrong for wrong in ("\x1b", "│", "For full") if wrong in told]
+
+
+def test_a_lone_process_speaks_whatever_its_rank(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert "--steps 0" in refused(f"pretrain --steps 0 --out {tmp_path / 'x'}")
+
+
+def test_a_refused_command_leaves_no_folder_that_it_made(refused, tmp_path):
+    refused(f"train-tokenizer {tmp_path / 'nowhere'} --out {tmp_path / 'a' / 'b' / 'c'}")
+
+
+def test_a_task_is_no_running_text(refused, tmp_path):
+    told = "gazette/emotion is a task; expected running text, or task:gazette/emotion"
+    assert told in refused("evaluate --data gazette/emotion")
+    assert told in refused(f"pretrain --data gazette/emotion --out {tmp_path / 'x'}")
+
+
+def test_a_search_for_a_rate_first_asks_for_what_draws(
+    refused, mood_files, pretrained, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(
+        "bertmini.training.lr_find.find_learning_rate", lambda *_, **__: pytest.fail("it trained")
+    )
+    command = f"lr-find classify --data {mood_files} --model {pretrained} --out {tmp_path / 'x'}"
+    assert "bertmini[course]" in refused(command)
+
+
+def test_no_change_for_copies_is_refused(refused, mood_files, pretrained, tmp_path):
+    command = f"finetune classify --data {mood_files} --model {pretrained} --out {tmp_path / 'x'} --augment 1"
+    assert "--augment-by names no change" in refused(f"{command} --augment-by")
+
+
+def test_patience_without_a_dev_part_is_refused_when_compressing(refused, mood_files, classifier, tmp_path):
+    (tmp_path / "files").mkdir()
+    for part in ("train", "test"):
+        shutil.copy(mood_files / f"{part}.txt", tmp_path / "files")
+    command = f"compress --model {classifier} --out {tmp_path / 'x'} --prune-heads 0.5 --patience 1"
+    assert "has none; leave it out" in refused(f"{command} --data {tmp_path / 'files'}")
+    command = f"compress --model {classifier} --out {tmp_path / 'x'} --int8 --patience 1"
+    assert "--patience watches the dev part" in refused(command)
+
+
+def test_pairs_of_one_score_are_not_for_the_cosine(refused, pretrained, tmp_path):
+    rows = [json.dumps({"text": "a calm sea", "pair": "a quiet sea", "label": 1})] * 4
+    (tmp_path / "train.jsonl").write_text("\n".join(rows))
+    command = f"finetune vectors --data {tmp_path} --model {pretrained} --out {tmp_path / 'x'} --epochs 1"
+    assert "all pairs have the score 1, and the loss cosine" in refused(command)
 
 
 def test_an_empty_directory_where_the_user_stands_takes_the_output(small_corpus, tmp_path, monkeypatch):
@@ -495,6 +570,34 @@ def test_an_existing_output_is_refused_and_untouched(
 
 
 # --- the disk -------------------------------------------------------------------------------------
+
+
+def test_a_log_that_finds_no_room_in_the_middle_of_a_line(small_corpus, tmp_path, monkeypatch, capsys):
+    def half(run, line):
+        run.log_file.write_text('{"step": 1, "lo')
+        raise InputError("no room")
+
+    out = tmp_path / "run"
+    command = f"pretrain --data {small_corpus} --out {out} --preset tiny --steps 2 --vocab-size 500"
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "log", half)
+        assert main([*command.split(), "--log-every", "1"]) == 2
+    assert capsys.readouterr().err == "bertmini: error: no room\n"
+    assert main(["pretrain", "--out", str(out), "--resume"]) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
+def test_a_standard_output_that_takes_nothing_is_one_line_or_none():
+    command = [sys.executable, "-m", "bertmini"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*command, "cost"], stdout=full, stderr=subprocess.PIPE, text=True)
+    told = "bertmini: error: standard output: No space left on device\n"
+    assert (done.returncode, done.stderr) == (2, told)
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([*command, "--version"], stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
 
 FULL = """
 import resource, sys

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -426,9 +427,11 @@ def test_files_are_answered_one_after_the_other(classifier, tmp_path, capsys):
     assert labels == ["anger", "joy", "fear"]
     assert re.fullmatch(r"3 rows, \d+ rows a second\n", captured.err)
     (tmp_path / "b.txt").write_bytes(b"plain\nbin\0ary\n")
+    (tmp_path / "c.txt").write_text('{"text": 5\n')
     for wrong, message in (
         ([files[1], "nowhere.txt"], "--input nowhere.txt: no such file"),
         ([files[0]], "b.txt, line 2: a zero byte"),
+        ([files[1], str(tmp_path / "c.txt")], "c.txt, line 1: '{\"text\": 5' begins like JSON"),
     ):
         assert main(["predict", "--model", str(classifier), "--input", *wrong]) == 2
         captured = capsys.readouterr()
@@ -497,3 +500,16 @@ def test_a_teacher_is_read_as_far_as_it_knows_positions(save_start, small_corpus
     assert main(f"{line} --max-length 65".split()) == 2
     assert "knows texts of up to 64 tokens" in capsys.readouterr().err
     assert main(line.split()) == 0
+
+
+def test_what_may_be_chosen_is_what_there_is():
+    from bertmini.commands import options, pretraining, shipping
+    from bertmini.config import PRESETS
+    from bertmini.model.tagging import FEATURES
+    from bertmini.training.options import Precision
+
+    assert get_args(options.Precision) == get_args(Precision)
+    assert get_args(options.TagFeatures) == tuple(FEATURES)
+    assert list(pretraining.RATE_OF_PRESET) == list(PRESETS)
+    for command in (pretraining.Pretrain, shipping.Cost):
+        assert get_args(get_type_hints(command)["preset"]) == tuple(PRESETS)

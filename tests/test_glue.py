@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from bertmini import InputError, WordPieceTokenizer
-from bertmini.cli import main
+from bertmini.cli import COMMANDS, main
 from bertmini.commands.options import GlueTask
 from bertmini.data.task_files import Example
 from bertmini.tasks import task_options
@@ -280,3 +280,32 @@ def test_without_a_dev_part_nothing_can_be_chosen(origin, tmp_path, capsys):
 
 def test_the_command_knows_the_tasks_of_the_table():
     assert get_args(GlueTask) == tuple(GLUE)
+
+
+def test_a_search_that_fails_late_keeps_what_it_has_and_goes_on(origin, tmp_path, monkeypatch, capsys):
+    from bertmini.training import Run
+
+    data, run = tmp_path / "mnli", tmp_path / "run"
+    data.mkdir()
+    write_all(data, "mnli")
+    command = f"finetune glue mnli --data {data} --model {origin} --out {run} --epochs 1 --restarts 2"
+    command += " --learning-rate 1e-3"
+    finish = Run.finish
+
+    def full(self, *given):
+        if "seed-1" in self.directory.name:
+            raise InputError("no room")
+        finish(self, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "finish", full)
+        assert main(command.split()) == 2
+    assert (run / "attempts/rate-0.001-seed-0/metrics.json").exists()
+    assert COMMANDS["finetune glue"](task="mnli", data=str(data), out=str(run)).interrupted() == (
+        f"{run} has 1 finished attempt: continue it with --resume"
+    )
+    capsys.readouterr()
+    assert main([*command.split(), "--resume"]) == 0
+    told = capsys.readouterr().out
+    assert "dev    " in told
+    assert "dev_mismatched  " in told

@@ -395,6 +395,8 @@ def test_the_auxiliary_losses_are_those_of_the_models_pretraining(fields, asked,
     auxiliary = losses.PretrainingLoss(classifier, tmp_path / "other", EXAMPLES, tokenizer, 1.0, 4, 32)
     output = auxiliary(classifier, batch_of(classifier, tokenizer) | auxiliary.batch(0))
     assert set(output.losses) == {"classification"} | asked
+    output.loss.backward()  # several processes wait for the gradient of every parameter
+    assert all(part.grad is not None for part in classifier.pretraining_heads.parameters())
 
 
 def test_a_gap_never_gets_its_word_back_whatever_its_case_and_a_sure_model_leaves_it():

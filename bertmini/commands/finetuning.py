@@ -343,9 +343,11 @@ class FinetuneVectors(Finetune):
     """cosine: the cosine of a pair becomes its score, as a share of the highest. contrastive: a pair with the
     highest score finds itself among all of a batch; larger batches teach more."""
 
-    def training_loss(self, *_: Any) -> Callable | None:
-        from bertmini.tasks.vectors import loss_of
+    def training_loss(self, model: Any, tokenizer: Any, examples: list[Any]) -> Callable | None:
+        from bertmini.tasks.vectors import loss_of, refuse_one_score
 
+        if self.loss == "cosine":
+            refuse_one_score(examples)
         return loss_of(self.loss)
 
     def run(self) -> None:

@@ -155,6 +155,24 @@ class Losses:
 
     losses: dict[str, Tensor]
 
+    @property
+    def loss(self) -> Tensor:
+        """The sum of the losses."""
+        return torch.stack(list(self.losses.values())).sum()
+
+
+def refuse_one_score(pairs: Iterable[Example]) -> None:
+    """Refuse pairs that "cosine" would only pull together.
+
+    Raises:
+        InputError: all have the same score.
+    """
+    if len(scores := {float(pair.label or 0) for pair in pairs}) == 1:
+        raise InputError(
+            f"all pairs have the score {scores.pop():g}, and the loss cosine would make all texts alike; "
+            "give pairs of several scores, or take --loss contrastive"
+        )
+
 
 def loss_of(name: str) -> Callable[[Any, Batch], Losses]:
     """What training minimises, as `bertmini.training.train` takes it.
