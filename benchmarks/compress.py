@@ -78,7 +78,9 @@ def examples(name: str, options: argparse.Namespace) -> dict[str, list[Example]]
 
 
 def run(arguments: str, out: Path) -> None:
-    if not out.exists() and command([*arguments.split(), "--out", str(out)]):
+    is_done = (out / "metrics.json").exists()
+    again = ["--resume"] if (out / "run.json").exists() else []
+    if not is_done and command([*arguments.split(), "--out", str(out), *again]):
         raise SystemExit(f"bertmini {arguments} failed")
     print(out, flush=True)
 
@@ -94,7 +96,7 @@ def with_random_heads(whole: Path, out: Path) -> None:
 
 def make(name: str, options: argparse.Namespace) -> dict[str, Path]:
     """The directories of all models, those that are not there made."""
-    work = options.work / name
+    work = options.work / f"{name}-{options.rows}-{options.test_rows}-{options.epochs}-{options.again}"
     data, start = work / "data", shipped() if name == "gazette" else options.model
     if not data.exists():
         data.mkdir(parents=True)

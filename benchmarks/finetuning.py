@@ -28,7 +28,7 @@ from machine import earlier, save
 from bertmini.data.task_files import Example, read_task
 from bertmini.machine import keep_freed_memory
 
-LEARNING_RATE, EPOCHS, BATCH = 2e-4, 3, 16
+LEARNING_RATE, EPOCHS, BATCH, MAX_LENGTH = 2e-4, 3, 16, 128
 SETS = {"emotion": "classify", "sst2": "classify", "trec": "classify", "rte": "classify", "stsb": "regress"}
 MEASURES = {"classify": "accuracy", "regress": "pearson"}
 Answers = list[str] | list[float]
@@ -42,6 +42,7 @@ def bertmini(kind: str, examples: list[Example], directory: Path, seed: int) -> 
 
     task, train = TASKS[kind], {"train": examples}
     tokenizer = WordPieceTokenizer.from_pretrained(directory)
+    tokenizer.model_max_length = MAX_LENGTH
     model = load_for_task(task, examples, directory, seed=seed)
     options = task_options(task, train, EPOCHS, learning_rate=LEARNING_RATE, batch_size=BATCH, seed=seed)
     finetune(task, train, model, tokenizer, options)
@@ -66,7 +67,8 @@ def trainer(kind: str, examples: list[Example], directory: Path, seed: int, **se
 
     def encode(some: list[Example], **how: Any) -> Any:
         pairs = None if some[0].pair is None else [example.pair for example in some]
-        return tokenizer([example.text for example in some], pairs, truncation=True, max_length=128, **how)
+        texts = [example.text for example in some]
+        return tokenizer(texts, pairs, truncation=True, max_length=MAX_LENGTH, **how)
 
     encoded = encode(examples)
     targets = [labels.index(str(e.label)) if kind == "classify" else float(e.label or 0) for e in examples]
@@ -116,7 +118,7 @@ def quality(kind: str, answers: Answers, examples: list[Example]) -> float:
 def compared(measure: str, runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
     """How much longer the others take, and how far ours is above them, with the standard error of that.
 
-    Of the seeds that both ran; times seed by seed, since another hour may have another speed.
+    Seed by seed: both learn from the same examples, in one hour, and with as many threads where times count.
     """
     ours = {run["seed"]: run for run in runs["bertmini"]}
     found: dict[str, Any] = {"time_ratios": {}, "above": {}, "standard_error": {}}
@@ -124,11 +126,13 @@ def compared(measure: str, runs: dict[str, list[dict[str, float]]]) -> dict[str,
         pairs = [(ours[run["seed"]], run) for run in runs[who]]
         if not pairs:
             continue
-        found["time_ratios"][who] = statistics.median(run["seconds"] / own["seconds"] for own, run in pairs)
-        values = [[run[measure] for run in side] for side in zip(*pairs, strict=True)]
-        found["above"][who] = statistics.mean(values[0]) - statistics.mean(values[1])
-        if len(pairs) > 1:
-            found["standard_error"][who] = (sum(map(statistics.variance, values)) / len(pairs)) ** 0.5
+        alike = [(own["seconds"], run["seconds"]) for own, run in pairs if own["threads"] == run["threads"]]
+        if alike:
+            found["time_ratios"][who] = statistics.median(theirs / own for own, theirs in alike)
+        above = [own[measure] - run[measure] for own, run in pairs]
+        found["above"][who] = statistics.mean(above)
+        if len(above) > 1:
+            found["standard_error"][who] = statistics.stdev(above) / len(above) ** 0.5
     return found
 
 
@@ -143,27 +147,31 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     settings = {"rows": options.rows, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": LEARNING_RATE}
-    result = settings | earlier("finetuning", settings)
+    earlier("finetuning", settings)
+    begun: set[str] = set()
     for name in options.sets:
         kind, measure = SETS[name], MEASURES[SETS[name]]
         splits = read_task(options.data / name, kind)
         unseen = splits.get("dev", splits.get("test", []))
         rows = min(options.rows, len(splits["train"]))
-        runs = result.get(name, {}).get("runs", {})
+        runs = earlier("finetuning", settings).get(name, {}).get("runs", {})
         for seed in range(options.seeds):
             chosen = random.Random(seed).sample(splits["train"], rows)
             for who in ("bertmini", *options.peers):
                 if any(run["seed"] == seed for run in runs.setdefault(who, [])):
                     continue
+                if who not in begun:  # what is done once in a process is not the training's
+                    CONTESTANTS[who](kind, chosen[: 4 * BATCH], options.model, seed)
+                    begun.add(who)
                 started = time.perf_counter()
                 predict = CONTESTANTS[who](kind, chosen, options.model, seed)
                 seconds = time.perf_counter() - started
                 run = {"seed": seed, "threads": torch.get_num_threads(), "seconds": seconds}
                 runs[who].append(run | {measure: quality(kind, predict(unseen), unseen)})
                 print(name, who, runs[who][-1], flush=True)
-                result[name] = {"rows": rows, "measure": measure, "runs": runs, **compared(measure, runs)}
-                save("finetuning", result)
-    print(json.dumps(result, indent=2))
+                found = {"rows": rows, "measure": measure, "runs": runs, **compared(measure, runs)}
+                save("finetuning", settings | earlier("finetuning", settings) | {name: found})
+    print(json.dumps(earlier("finetuning"), indent=2))
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def finetuning(found: dict[str, Any]) -> Iterator[Row]:
         }
         goals = {"trainer": 3 if data in ("emotion", "sst2") else 2.5, "trainer_tuned": 1.1}
         for who, peer in peers.items():
-            if who in runs:
+            if who in found[data]["time_ratios"]:
                 ratio = versus(found[data]["time_ratios"][who], goals[who])
                 name = f"fine-tuning, {data}, time ({measure})"
                 yield name, told["bertmini"], f"{told[who]} {peer}", ratio, ""

@@ -3,7 +3,7 @@
 The start is the 6-layer model, which others have already trained for sentence vectors, so that its raw
 numbers are given too; the data are STS-B, its dev part being what is measured on and nothing being chosen by
 it. Bi-encoder and cross-encoder are trained by bertmini and by the plain loop that guides to transformers
-show, with one recipe: the same epochs, batch, learning rate and loss; the four take turns. Then: how long
+show, with one recipe: the same epochs, batch, learning rate and loss, in bf16; the four take turns. Then: how long
 would it take to compare 10,000 texts with each other?
 
     python benchmarks/vectors.py --data DATA --model MODEL [--rows 5749] [--seeds 3]
@@ -117,7 +117,9 @@ def transformers(task: Any, train: Pairs, directory: Path, seed: int) -> Score:
     for _ in range(EPOCHS):
         for some in chunks(dice.sample(list(train), len(train)), BATCH):
             labels = torch.tensor([float(pair.label or 0) / highest for pair in some])
-            F.mse_loss(scores(some), labels).backward()
+            with torch.autocast("cpu", torch.bfloat16):  # as bertmini takes it; a cosine needs its digits
+                found = scores(some).float()
+            F.mse_loss(found, labels).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
@@ -194,7 +196,8 @@ def main() -> None:
                     answers = transformers(task, train, options.model, seed)
                     seconds = time.perf_counter() - started
                     scores = answers(dev)
-                run = {"seed": seed, "seconds": seconds, **correlations(scores, dev)}
+                run = {"seed": seed, "threads": torch.get_num_threads(), "seconds": seconds}
+                run |= correlations(scores, dev)
                 result["trained"][kind][who].append(run)
                 print(kind, who, run, flush=True)
         result["cost"] = cost(ours["bi-encoder"], ours["cross-encoder"], dev)

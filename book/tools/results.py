@@ -65,12 +65,16 @@ def where(measured: Measured) -> str:
 
 
 def percent(values: Sequence[float]) -> str:
-    """A share, or the mean of several with their spread."""
+    """A share, or the mean of several with their spread; nothing, of none."""
+    if not values:
+        return ""
     mean = f"{statistics.mean(values):.1%}"
     return mean if len(values) == 1 else f"{mean} (from {min(values):.1%} to {max(values):.1%})"
 
 
 def decimals(values: Sequence[float]) -> str:
+    if not values:
+        return ""
     mean = f"{statistics.mean(values):.3f}"
     return mean if len(values) == 1 else f"{mean} (from {min(values):.3f} to {max(values):.3f})"
 
@@ -342,8 +346,9 @@ def questions() -> str:
     rows = [
         [name, len(runs[who]), *(percent([run[dev][part] for run in runs[who]]) for part in parts)]
         for name, (who, dev) in results.items()
+        if runs[who]
     ]
-    names = {who: name for name, (who, dev) in results.items() if dev == "dev"}
+    names = {who: name for name, (who, dev) in results.items() if dev == "dev" and runs[who]}
     speeds = [
         [name, *(f"{statistics.median(run[f'{kind}_windows_per_second'] for run in runs[who]):.1f}"
                  for kind in ("training", "answering"))]
@@ -371,6 +376,7 @@ def tagging() -> str:
                 f"{statistics.median(run['seconds'] for run in runs):,.0f}",
             ]
             for name, runs in side_by_side["runs"].items()
+            if runs
         ]
         header = ["WNUT 2017, test", "runs", "entity F1", "precision", "recall", "seconds, median"]
         parts.append(table(header, rows))
@@ -417,7 +423,7 @@ def choice() -> str:
     names = {"tfidf": "words in common (TF-IDF)", "option_words": "words of the option alone"}
     rows = [["guessing", "", percent([measured["chance"]]), ""]]
     rows += [[names[name], "", percent([value]), ""] for name, value in measured["baselines"].items()]
-    for who, runs in measured["runs"].items():
+    for who, runs in ((who, runs) for who, runs in measured["runs"].items() if runs):
         seconds = f"{statistics.median(run['seconds'] for run in runs):,.0f}"
         rows.append([who, str(len(runs)), percent([run["accuracy"] for run in runs]), seconds])
     text = f"{measured['rows']:,} questions to train on, {measured['questions']:,} to answer."
