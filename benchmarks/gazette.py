@@ -190,7 +190,10 @@ def main() -> None:
     for preset in options.presets:
         directory = pretrained(preset, options)
         metrics = json.loads((directory / "metrics.json").read_text("utf-8"))
-        result.setdefault("pretraining", {})[preset] = metrics
+        if result.setdefault("pretraining", {}).get(preset, metrics) != metrics:  # it is another model now
+            for of_task in result["tasks"].values():
+                of_task["runs"].pop(f"{preset}, pretrained", None)
+        result["pretraining"][preset] = metrics
         for start in STARTS:
             for name in options.tasks:
                 runs = result["tasks"][name]["runs"].setdefault(f"{preset}, {start}", [])

@@ -9,7 +9,8 @@ domain   A model of much general text (--model), the same after it read the Gaze
 chinese  Reviews with the Chinese vocabulary (--data and --vocabulary): a mini model from scratch, the same
          after pretraining on the training texts, and a logistic regression on n-grams of characters.
 
-Each part keeps what it measured in results/little_data.json, where another part may add to it.
+What is measured is saved in results/little_data.json seed by seed, and a later call goes on with the seeds
+that are left; the parts may be measured one at a time.
 
     python benchmarks/little_data.py curves options rare --seeds 3
     python benchmarks/little_data.py domain --model MODEL
@@ -22,8 +23,7 @@ import argparse
 import json
 import random
 import tempfile
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,7 @@ EPOCHS = {
 }  # few labels want more rounds, and still cost less
 LEARNING_RATE, BATCH, TEST = 5e-4, 8, 1000
 Measured = dict[str, Any]
+Runs = dict[str, Any]  # what an earlier call measured, by the way and by the number of labels, added to
 
 
 def learn(
@@ -111,18 +112,24 @@ def emotions(number: int, seed: int) -> tuple[list[Example], list[Example]]:
     return random.Random(seed).sample(train, number), gazette.task("emotion", "test", TEST)
 
 
-def curves(options: argparse.Namespace, scratch: Path) -> Measured:
+def left(runs: dict[str, list[Measured]], seeds: int) -> range:
+    """The seeds that an earlier call did not come to."""
+    return range(min((len(of_way) for of_way in runs.values()), default=0), seeds)
+
+
+def curves(options: argparse.Namespace, scratch: Path, runs: Runs) -> Iterator[Measured]:
     start = str(shipped())
-    own = adapted(start, "task:gazette/emotion", scratch / "own", options.adapt_steps)
+    # The shipped model drops nothing, and what is compared must not differ in that.
+    own = adapted(start, "task:gazette/emotion", scratch / "own", options.adapt_steps, dropout=0)
     starts: dict[str, Any] = {
         "from scratch": (start, {"from_scratch": True}),
         "pretrained": (start, {}),
         "pretrained, new pooler": (start, {"new_layers": 0}),
         "pretrained, task's texts, new pooler": (own, {"new_layers": 0}),
     }
-    runs: dict[str, dict[str, list[Measured]]] = {}
     for number in options.labels:
-        for seed in range(options.seeds):
+        done = {name: of_number.get(str(number), []) for name, of_number in runs.items()}
+        for seed in left(done, options.seeds):
             train, test = emotions(number, seed)
             found = {"bag of words": bag_of_words(train, test, C=0.1)}
             for name, (directory, how) in starts.items():
@@ -130,23 +137,22 @@ def curves(options: argparse.Namespace, scratch: Path) -> Measured:
             for name, measured in found.items():
                 runs.setdefault(name, {}).setdefault(str(number), []).append(measured)
                 print(number, seed, name, f"{measured['accuracy']:.3f}", flush=True)
-    return {"runs": runs, "adapt_steps": options.adapt_steps}
+            yield {"runs": runs, "adapt_steps": options.adapt_steps}
 
 
 def born_again(teacher: BertForSequenceClassification, *_: Any) -> Any:
     return distillation_loss(teacher, weights=(1.0, 1.0, 0.0))
 
 
-def each_option(options: argparse.Namespace, scratch: Path) -> Measured:
+def each_option(options: argparse.Namespace, scratch: Path, runs: Runs) -> Iterator[Measured]:
     start, number = str(shipped()), options.option_labels
     masked = Predictor.from_pretrained(start)
     propose = partial(fill.proposals, masked.model, masked.tokenizer)
-    runs: dict[str, list[Measured]] = {}
 
     def pretrainings_losses(seed: int, model: Any, tokenizer: Any, train: Sequence[Example]) -> Any:
         return losses.PretrainingLoss(model, start, train, tokenizer, 0.5, BATCH, seed=seed)
 
-    for seed in range(options.seeds):
+    for seed in left(runs, options.seeds):
         train, test = emotions(number, seed)
         epochs = EPOCHS[number]
         teacher, plain = learn(train, test, start, seed, epochs)
@@ -167,46 +173,47 @@ def each_option(options: argparse.Namespace, scratch: Path) -> Measured:
         for name, measured in found.items():
             runs.setdefault(name, []).append(measured)
             print(seed, name, f"{measured['accuracy']:.3f}", flush=True)
-    return {"labels": number, "runs": runs}
+        yield {"labels": number, "runs": runs}
 
 
-def rare(options: argparse.Namespace, scratch: Path) -> Measured:
-    start, number, runs = str(shipped()), options.option_labels, {}
-    for seed in range(options.seeds):
+def rare(options: argparse.Namespace, scratch: Path, runs: Runs) -> Iterator[Measured]:
+    start, number = str(shipped()), options.option_labels
+    for seed in left(runs, options.seeds):
         train, test = emotions(2 * number, seed)
         few = [each for each in train if each.label == "surprise"]
         kept = [each for each in train if each.label != "surprise"] + few[: max(4, len(few) // 20)]
         weights = losses.balanced_weights(kept, label_names(kept))
+        updates = EPOCHS[number] // 2 * -(-len(kept) // BATCH)  # for all, however many rows there are
         ways: dict[str, Any] = {
             "nothing": (kept, {}),
             "weights": (kept, {"loss": lambda *_, weights=weights: losses.weighted_loss(weights)}),
             "resampling": (oversampled(kept, seed), {}),
         }
         for name, (examples, how) in ways.items():
-            _, measured = learn(examples, test, start, seed, EPOCHS[number] // 2, **how)
+            _, measured = learn(examples, test, start, seed, EPOCHS[number] // 2, steps=updates, **how)
             runs.setdefault(name, []).append(measured)
             print(seed, name, measured, flush=True)
-    return {"label": "surprise", "runs": runs}
+        yield {"label": "surprise", "runs": runs}
 
 
-def domain(options: argparse.Namespace, scratch: Path) -> Measured:
+def domain(options: argparse.Namespace, scratch: Path, runs: Runs) -> Iterator[Measured]:
     how: dict[str, Any] = {"objective": "mlm", "learning-rate": 2e-4}
     read = adapted(options.model, "gazette", scratch / "domain", options.domain_steps, documents=4000, **how)
     own = adapted(read, "task:gazette/emotion", scratch / "task", options.adapt_steps, **how)
-    runs: dict[str, list[Measured]] = {}
     starts = {"general text": options.model, "then the domain's": read, "then the task's": own}
-    for seed in range(options.seeds):
+    steps = {"domain_steps": options.domain_steps, "adapt_steps": options.adapt_steps}
+    for seed in left(runs, options.seeds):
         train, test = emotions(options.option_labels, seed)
         for name, directory in starts.items():
             epochs = EPOCHS[options.option_labels] // 2
-            _, measured = learn(train, test, directory, seed, epochs, learning_rate=1e-4)
+            # What reads on without pairs has no pooler any more, so that all begin with a new one.
+            _, measured = learn(train, test, directory, seed, epochs, learning_rate=1e-4, new_layers=0)
             runs.setdefault(name, []).append(measured)
             print(seed, name, f"{measured['accuracy']:.3f}", flush=True)
-    steps = {"domain_steps": options.domain_steps, "adapt_steps": options.adapt_steps}
-    return {"labels": options.option_labels, "runs": runs, **steps}
+        yield {"labels": options.option_labels, "runs": runs, **steps}
 
 
-def chinese(options: argparse.Namespace, scratch: Path) -> Measured:
+def chinese(options: argparse.Namespace, scratch: Path, runs: Runs) -> Iterator[Measured]:
     splits = read_task(options.data)
     tokenizer = scratch / "tokenizer"
     WordPieceTokenizer(options.vocabulary.read_text("utf-8").split("\n")[:-1]).save_pretrained(tokenizer)
@@ -223,9 +230,8 @@ def chinese(options: argparse.Namespace, scratch: Path) -> Measured:
     if command([*arguments, "--preset", "mini", "--minutes", str(options.minutes)]):
         raise SystemExit("pretraining failed")
     pretrained = json.loads((out / "metrics.json").read_text("utf-8"))
-    runs: dict[str, list[Measured]] = {}
     characters = partial(TfidfVectorizer, analyzer="char", ngram_range=(1, 3), min_df=2)
-    for seed in range(options.seeds):
+    for seed in left(runs, options.seeds):
         train = random.Random(seed).sample(splits["train"], min(options.rows, len(splits["train"])))
         found = {"n-grams of characters": bag_of_words(train, splits["test"], characters(), C=10)}
         for name, how in {"from scratch": {"from_scratch": True}, "after its own texts": {}}.items():
@@ -234,10 +240,14 @@ def chinese(options: argparse.Namespace, scratch: Path) -> Measured:
         for name, measured in found.items():
             runs.setdefault(name, []).append(measured)
             print(seed, name, f"{measured['accuracy']:.3f}", flush=True)
-    return {"rows": options.rows, "minutes": options.minutes, "pretraining": pretrained, "runs": runs}
+        yield {"rows": options.rows, "minutes": options.minutes, "pretraining": pretrained, "runs": runs}
 
 
 PARTS = {"curves": curves, "options": each_option, "rare": rare, "domain": domain, "chinese": chinese}
+SETTINGS = {  # what an earlier call must have had for this one to go on
+    "curves": ("adapt_steps",), "options": ("option_labels",), "rare": ("option_labels",),
+    "domain": ("option_labels", "domain_steps", "adapt_steps"), "chinese": ("rows", "minutes", "epochs"),
+}  # fmt: skip
 
 
 def main() -> None:
@@ -261,11 +271,13 @@ def main() -> None:
             parser.error(f"{part} needs --{' and --'.join(missing)}")
     keep_freed_memory()
     for part in options.parts:
-        started = time.perf_counter()
+        settings = {name: getattr(options, name) for name in SETTINGS[part]}
+        before = earlier("little_data").get(part, {"settings": settings, "runs": {}})
+        if before["settings"] != settings:
+            raise SystemExit(f"{part}: measured with {before['settings']}, and now it is {settings}")
         with tempfile.TemporaryDirectory() as scratch:
-            measured = PARTS[part](options, Path(scratch))
-        seconds = {"seconds": round(time.perf_counter() - started, 1)}
-        save("little_data", earlier("little_data") | {part: measured | seconds})
+            for measured in PARTS[part](options, Path(scratch), before["runs"]):
+                save("little_data", earlier("little_data") | {part: {"settings": settings, **measured}})
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ of the same width with two layers that read and two that write. Both write greed
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from machine import RESULTS, save
+from machine import earlier, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -104,7 +103,8 @@ def write_greedily(model: EncoderDecoder, tokenizer: WordPieceTokenizer, texts: 
     forbidden = [i for i in tokenizer.all_special_ids if i != tokenizer.sep_token_id]
     for start in range(0, len(order), 100):
         chosen = order[start : start + 100]
-        source = tokenizer([texts[i] for i in chosen], padding=True, return_tensors="pt")["input_ids"]
+        how = {"padding": True, "truncation": True, "max_length": MAX_LENGTH, "return_tensors": "pt"}
+        source = tokenizer([texts[i] for i in chosen], **how)["input_ids"]
         memory, target = model.read(source), torch.full((len(chosen), 1), tokenizer.sep_token_id)
         is_open = torch.ones(len(chosen), dtype=torch.bool)
         while is_open.any() and target.size(1) < MAX_LENGTH:
@@ -156,6 +156,7 @@ def encoder_decoder(
 ) -> dict[str, Any]:
     torch.manual_seed(options.seed)
     model = EncoderDecoder(config)
+    torch.backends.mha.set_fastpath_enabled(False)  # it does not look at autocast on the CPU
     measured = learn(model, data["train"], data["dev"], options)
     started = time.perf_counter()
     written = write_greedily(model, tokenizer, [pair.source for pair in splits["test"]])
@@ -215,12 +216,17 @@ def main() -> None:
     keep_freed_memory()
     splits = read_parallel(arguments.data, arguments.text_columns, arguments.label_column)
     splits["train"] = splits["train"][: arguments.rows]
-    file = RESULTS / f"{arguments.name}.json"
-    sets = json.loads(file.read_text("utf-8"))["sets"] if file.exists() else {}
-    runs = [run(splits, arguments, seed) for seed in range(arguments.seeds)]
-    settings = {name: value for name, value in vars(arguments).items() if name not in ("data", "name")}
-    sets[Path(arguments.data).name] = {**settings, "pairs": len(splits["train"]), "runs": runs}
-    print(save(arguments.name, {"sets": sets}))
+    name = Path(arguments.data).name
+    settings = {key: value for key, value in vars(arguments).items() if key not in ("data", "name", "seeds")}
+    settings["pairs"] = len(splits["train"])
+    runs = earlier(arguments.name).get("sets", {}).get(name, settings | {"runs": []})
+    for key, value in settings.items():
+        if runs[key] != value:
+            raise SystemExit(f"{name}: measured with {key} {runs[key]}, and now it is {value}")
+    for seed in range(len(runs["runs"]), arguments.seeds):
+        runs["runs"].append(run(splits, arguments, seed))
+        sets = earlier(arguments.name).get("sets", {}) | {name: runs}
+        print(save(arguments.name, {"sets": sets}))
 
 
 if __name__ == "__main__":

@@ -3,8 +3,8 @@
 The start is the 6-layer model, which others have already trained for sentence vectors, so that its raw
 numbers are given too; the data are STS-B, its dev part being what is measured on and nothing being chosen by
 it. Bi-encoder and cross-encoder are trained by bertmini and by the plain loop that guides to transformers
-show, with one recipe: the same epochs, batch, learning rate and loss, in bf16; the four take turns. Then: how long
-would it take to compare 10,000 texts with each other?
+show, with one recipe: the same epochs, batch, learning rate and loss, in bf16; the four take turns. Then: how
+long would it take to compare 10,000 texts with each other?
 
     python benchmarks/vectors.py --data DATA --model MODEL [--rows 5749] [--seeds 3]
 """

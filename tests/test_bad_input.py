@@ -513,6 +513,11 @@ def test_a_search_for_a_rate_first_asks_for_what_draws(
     assert "bertmini[course]" in refused(command)
 
 
+def test_a_masking_where_nothing_is_masked_is_refused(refused, small_corpus, tmp_path):
+    command = f"pretrain --data {small_corpus} --out {tmp_path / 'x'} --objective ltr --masking span"
+    assert "--masking span: ltr masks nothing" in refused(command)
+
+
 def test_no_change_for_copies_is_refused(refused, mood_files, pretrained, tmp_path):
     command = f"finetune classify --data {mood_files} --model {pretrained} --out {tmp_path / 'x'} --augment 1"
     assert "--augment-by names no change" in refused(f"{command} --augment-by")

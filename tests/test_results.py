@@ -177,6 +177,16 @@ def test_taggers_reach_the_page_each_part_as_it_is_measured(folder):
     measured["fine-tuning"] = {"runs": {"bertmini": [run], "trainer": [run]}}
     (folder / "tagging.json").write_text(json.dumps(measured))
     assert "| bertmini | 1 | 40.0% | 50.0% | 33.3% | 61 |" in page()
+    measured["features"]["WNUT 2017"]["sum-all"] = measured["fine-tuning"]["runs"]["trainer"] = []
+    (folder / "tagging.json").write_text(json.dumps(measured))
+    assert "| sum-all |  |" in page()
+    assert "| trainer |" not in page()
+
+
+def test_how_far_chance_goes_depends_on_the_texts():
+    found = {"tiny, pretrained": 0.7, "tiny, random weights": 0.75}
+    assert results.out_of_order(found, 1000) == ["*tiny, pretrained* is below *tiny, random weights*"]
+    assert results.out_of_order(found, 400) == []
 
 
 def test_answers_reach_the_page_with_the_ratio_in_each_precision(folder):

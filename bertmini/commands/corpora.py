@@ -103,7 +103,8 @@ class GazetteExport:
 
     task: Positional[Annotated[str, arg(metavar="TASK")]]
     """The task: topic, emotion, acceptability, similarity, paraphrase, inference, entities, questions,
-    continuation or quillish; or corpus, its running text."""
+    continuation or quillish; or corpus, its running text, a sentence on each line and a blank line between
+    documents, as Google's BERT reads it, and every command here with --separator ""."""
     out: Directory
     """The directory; made new."""
     rows: MaybeCount = None

@@ -149,7 +149,10 @@ class Pretrain(Resumable):
             family = BertConfig.load(locate(self.init) / "config.json").model_type
             if self.family not in (None, family):
                 raise InputError(f"--family {self.family}: {self.init} is a {family}; leave --family out")
-        return self.objective or FAMILY_OBJECTIVES[family]
+        objective = self.objective or FAMILY_OBJECTIVES[family]
+        if objective in ("ltr", "rtl") and self.masking != "token":
+            raise InputError(f"--masking {self.masking}: {objective} masks nothing; leave it out")
+        return objective
 
     def get_model(self, tokenizer: Any, objective: str) -> Any:
         from bertmini.tasks import pretrain

@@ -498,7 +498,6 @@ def gazette() -> str:
 
 
 RUNS = ("tiny, random weights", "tiny, pretrained", "mini, random weights", "mini, pretrained")
-CLOSE = 0.04  # two standard errors of the difference of two shares near 0.75 of 1,000 texts
 SATURATED = 0.99  # of the ceiling
 MEASURES = {"accuracy": "accuracy", "f1": "F1", "pearson": "Pearson", "bleu": "BLEU / 100"}
 
@@ -518,8 +517,13 @@ def reached(of_task: Measured) -> dict[str, float]:
     return {name: as_share(of_task, value) for name, value in found.items()}
 
 
-def out_of_order(found: dict[str, float]) -> list[str]:
-    """What should be better on a task and is worse, by more than chance explains."""
+def chance(texts: int) -> float:
+    """Two standard errors of the difference of two shares near 0.75 of so many texts."""
+    return 2 * (2 * 0.75 * 0.25 / texts) ** 0.5
+
+
+def out_of_order(found: dict[str, float], texts: int) -> list[str]:
+    """What should be better on a task and is worse, by more than chance explains with so many test texts."""
     should = [
         ("tiny, pretrained", "tiny, random weights"), ("mini, pretrained", "mini, random weights"),
         ("mini, pretrained", "tiny, pretrained"), ("mini, pretrained", "words alone"),
@@ -527,7 +531,7 @@ def out_of_order(found: dict[str, float]) -> list[str]:
     return [
         f"*{better}* is below *{worse}*"
         for better, worse in should
-        if better in found and worse in found and found[better] < found[worse] - CLOSE
+        if better in found and worse in found and found[better] < found[worse] - chance(texts)
     ]
 
 
@@ -544,7 +548,7 @@ def gazette_tasks() -> str:
         best = f"{'≥ ' if of_task['known'] == 'at least' else ''}{ceiling:.2f}"
         label = f"{name}, {MEASURES[settings['measure']]}"
         rows.append([label, f"{settings['rows']:,} × {settings['epochs']}", *cells, best])
-        if faults := out_of_order(found):
+        if faults := out_of_order(found, settings["test"]):
             wrong.append(f"{name} ({', '.join(faults)})")
         if max(found.values()) > SATURATED * ceiling:
             saturated.append(name)
