@@ -594,13 +594,15 @@ def test_a_log_that_finds_no_room_in_the_middle_of_a_line(small_corpus, tmp_path
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device that is always full is Linux's")
 def test_a_standard_output_that_takes_nothing_is_one_line_or_none():
     command = [sys.executable, "-m", "bertmini"]
+    how = {"env": {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}}
+    how |= {"stderr": subprocess.PIPE, "text": True}
     with open("/dev/full", "w") as full:
-        done = subprocess.run([*command, "cost"], stdout=full, stderr=subprocess.PIPE, text=True)
+        done = subprocess.run([*command, "cost"], stdout=full, **how)
     told = "bertmini: error: standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (2, told)
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([*command, "--version"], stdout=writing, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([*command, "--version"], stdout=writing, **how)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
 
