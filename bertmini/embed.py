@@ -16,7 +16,7 @@ from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
 from bertmini.hub import locate
-from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_larger
+from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_larger, refuse_nan
 from bertmini.machine import best_device
 from bertmini.model.bert import Bert
 from bertmini.model.vectors import mean_vectors
@@ -69,9 +69,9 @@ class Embedder:
         except InputError as error:
             raise InputError(f"{directory}: {error}") from None
 
-    def __call__(self, texts: str | list[Text]) -> np.ndarray:
-        """Vectors of texts: float32 [texts, hidden]; of a single text, [hidden]."""
-        if isinstance(texts, str):
+    def __call__(self, texts: Text | list[Text]) -> np.ndarray:
+        """Vectors of texts and pairs: float32 [texts, hidden]; of a single one, [hidden]."""
+        if not isinstance(texts, list):
             return next(self.stream([texts]))[1]
         vectors = [vector for _, vector in self.stream(texts)]
         return np.stack(vectors) if vectors else np.empty((0, self.model.config.hidden_size), np.float32)
@@ -88,7 +88,7 @@ class Embedder:
     def embed(self, batch: Batch) -> np.ndarray:
         """The vectors of a batch, float32 [batch, hidden]."""
         states = self.model(**batch).last_hidden_state
-        return mean_vectors(states, batch["attention_mask"]).cpu().numpy()
+        return refuse_nan(mean_vectors(states, batch["attention_mask"])).cpu().numpy()
 
 
 def search(

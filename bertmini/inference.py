@@ -44,6 +44,20 @@ def refuse_larger(tokenizer: Tokenizer, config: BertConfig) -> None:
         )
 
 
+def refuse_nan(scores: torch.Tensor) -> torch.Tensor:
+    """A model's scores as they are.
+
+    Raises:
+        InputError: some are no numbers.
+    """
+    if scores.isnan().any():
+        raise InputError(
+            "the model's scores are no numbers (nan): it is damaged, its training diverged, or they are too "
+            "large for 16 bits; try --precision float32"
+        )
+    return scores
+
+
 def longest_row(tokenizer: Tokenizer, config: BertConfig) -> int:
     """Tokens of a row at most: positions beyond may be as random as they began."""
     return min(tokenizer.model_max_length, config.max_length)
@@ -129,6 +143,8 @@ def in_order(
     device = next(model.parameters()).device
     tokens = batch_tokens or BATCH_TOKENS.get(device.type, BATCH_TOKENS["cpu"])
     precision = best_precision(device) if precision == "auto" else precision
+    if precision not in DTYPES:
+        raise InputError(f"precision is {precision!r}; expected auto, {' or '.join(DTYPES)}")
     while window := list(islice(inputs, WINDOW)):
         rows = encode(window)
         batches, answers = list(rows.batches(tokens)), [None] * len(rows.lengths)

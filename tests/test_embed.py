@@ -101,3 +101,17 @@ def test_a_terminal_gets_no_vectors(monkeypatch, capsys):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     assert main(["embed", "a text"]) == 2
     assert "> vectors.npy" in capsys.readouterr().err
+
+
+def test_one_pair_is_one_text_in_all_its_forms(embedder):
+    expected = embedder([Example("It rained.", "Calm.")])[0]
+    pair = ("It rained.", "Calm.")
+    for given in (pair, {"text": pair[0], "pair": pair[1]}, Example(*pair)):
+        np.testing.assert_allclose(embedder(given), expected, atol=1e-6)
+
+
+def test_vectors_that_are_no_numbers_are_named():
+    embedder = Embedder.from_pretrained(SHIPPED)
+    embedder.model.embeddings.word.weight.data.fill_(float("nan"))
+    with pytest.raises(InputError, match="no numbers"):
+        embedder("It rained.")

@@ -250,3 +250,13 @@ def test_next_sentences_on_roberta_need_no_other_tokenizer(tmp_path):
     assert output.seq_relationship_logits.shape == (1, 2)
     with pytest.raises(InputError, match="padding is 0"):
         Predictor(model, WordPieceTokenizer([*WordPieceTokenizer.SPECIAL_TOKENS, "a"]))
+
+
+def test_spaces_alone_are_no_answer():
+    ((_, window),) = windows([Question("where", "Oslo  ")], BYTES, 32)
+    batch = WindowRows([window], BYTES).batch(np.arange(1))
+    widths = window.offsets[:, 1] - window.offsets[:, 0]
+    assert 0 in widths
+    for side in ("may_start", "may_end"):
+        told = batch[side][0, window.first : window.first + len(widths)]
+        assert told.tolist() == (widths > 0).tolist()

@@ -14,7 +14,7 @@ from bertmini import InputError, WordPieceTokenizer
 from bertmini.cli import COMMANDS, main
 from bertmini.commands.options import GlueTask
 from bertmini.data.task_files import Example
-from bertmini.tasks import task_options
+from bertmini.tasks import restarts, task_options
 from bertmini.tasks.glue import GLUE
 from bertmini.tasks.restarts import finetune_best
 
@@ -309,3 +309,20 @@ def test_a_search_that_fails_late_keeps_what_it_has_and_goes_on(origin, tmp_path
     told = capsys.readouterr().out
     assert "dev    " in told
     assert "dev_mismatched  " in told
+
+
+def test_of_losses_the_lowest_is_best():
+    assert restarts.best([{"dev": {"loss": 2.0}}, {"dev": {"loss": 1.0}}], "loss")["dev"]["loss"] == 1.0
+
+
+def test_a_rate_given_twice_is_one_attempt(origin, tokenizer, tmp_path):
+    task, splits = GLUE["cola"], {"train": seas(20), "dev": seas(10)}
+    options = task_options(task, splits, 1, **SETTINGS)
+    _, found = finetune_best(task, splits, origin, tokenizer, options, tmp_path / "a", rates=(1e-3, 1e-3))
+    assert len(found["search"]["runs"]) == 1
+
+
+def test_a_file_of_ragged_rows_alone_is_refused(tmp_path):
+    (tmp_path / "train.tsv").write_text("sentence\tlabel\na bright ship\t1\t\na dark sea\t0\t\n")
+    with pytest.raises(InputError, match=r"train\.tsv:2: 3 columns; expected 2"):
+        GLUE["sst2"].read(str(tmp_path))

@@ -415,3 +415,10 @@ def test_a_teacher_with_another_tokenizer_is_refused(folder, start, save_start, 
     assert run(*command, "--model", start, "--out", folder / "second", "--teacher", folder / "first") == 2
     assert "another tokenizer" in capsys.readouterr().err
     assert not (folder / "second").exists()
+
+
+@pytest.mark.parametrize(
+    ("piece", "is_one"), [("हिन्दी", True), ("sea", True), ("##ing", False), ("7", False), ("\u0301", False)]
+)
+def test_a_word_is_letters_and_their_marks(piece, is_one):
+    assert fill.is_word(piece) == is_one

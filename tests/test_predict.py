@@ -327,3 +327,8 @@ def test_an_input_of_several_rows_gets_the_answers_of_all_of_them(moods):
     answered = list(in_order(iter(texts), rows, lengths, moods.model, batch_tokens=8))
     one_by_one = [[len(moods.tokenizer([word])["input_ids"][0]) for word in text.split()] for text in texts]
     assert answered == list(zip(texts, one_by_one, strict=True))
+
+
+def test_an_unknown_precision_is_named(moods):
+    with pytest.raises(InputError, match="precision is 'fp32'; expected auto, "):
+        Predictor(moods.model, moods.tokenizer, precision="fp32")("a")

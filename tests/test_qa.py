@@ -24,8 +24,9 @@ from bertmini import WordPieceTokenizer as Tokenizer
 from bertmini.cli import main
 from bertmini.data.questions import Answer, Question, read_questions
 from bertmini.tasks import TASKS, finetune, load_for_task, qa, squad, task_options
-from bertmini.tasks.qa import best_spans, end_of_letter, threshold_of
+from bertmini.tasks.qa import best_spans, threshold_of
 from bertmini.tasks.windows import PIECE, QuestionData, WindowRows, encode, slide, windows
+from bertmini.tokenizer.normalize import end_of_letter
 from bertmini.viz.answers import answer_places, break_lines
 
 WORDS = [

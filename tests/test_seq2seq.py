@@ -573,3 +573,27 @@ def test_decoding_in_words_is_refused():
     config = new_model(8).config.replace(extra={"task_specific_params": {"seq2seq": {"num_beams": "4"}}})
     with pytest.raises(InputError, match="num_beams is '4'; expected a number"):
         seq2seq.decoding_of(config)
+
+
+@pytest.mark.parametrize(
+    "text", ["我爱北京天安门。", "„Wo ist das alte Haus?“, fragte er.", "¿Dónde está la casa?"]
+)
+def test_a_perfect_translation_has_100_in_any_script(text):
+    words = [word for word, _ in Normalizer().words(text)]
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *dict.fromkeys(words)])
+    written = seq2seq.spaced(tokenizer.decode(tokenizer.encode_ids([text])[0]))
+    assert seq2seq.bleu([written], [text], tokenizer) == pytest.approx(100)
+
+
+def test_chinese_is_written_without_spaces():
+    assert seq2seq.spaced("我 爱 北 京 。 the sea 天 安 门") == "我爱北京。 the sea 天安门"
+
+
+def test_numbers_that_write_nothing_are_refused(knowing, tokenizer):
+    for how in ({"temperature": 0.0}, {"sweeps": 0}):
+        with pytest.raises(InputError, match="expected 1 or more, and more than 0"):
+            generate.gibbs_sample(knowing, tokenizer, ["the [MASK]"], **how)
+    with pytest.raises(InputError, match="iterations is 0"):
+        generate.mask_predict(knowing, tokenizer, ["the [MASK]"], iterations=0)
+    with pytest.raises(InputError, match=r"num_beams is 2\.5; expected a whole number"):
+        Decoding(2.5)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
 import json
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -691,3 +693,44 @@ def test_an_epoch_reads_every_row_of_long_texts(tokenizer):
     rows = tag.rows(examples, tokenizer, 16)
     assert rows == data.number > len(examples)
     assert task_options(tag, {"train": examples}, 2, rows, batch_size=4).steps == 2 * len(data)
+
+
+@pytest.mark.parametrize("text", ["Rene\u0301 kam", "दिल्ली में है", "שָׁלוֹם לְךָ"])
+def test_words_of_a_text_keep_the_marks_of_their_last_letter(text, tokenizer):
+    assert tag.as_sentence(text, tokenizer).words == text.split()
+
+
+@pytest.mark.parametrize(("kind", "fields"), THREE)
+def test_scores_that_are_no_numbers_are_named(origin, tokenizer, kind, fields):
+    model = tagger(kind, fields, origin)
+    model.classifier.bias.data.fill_(float("nan"))
+    with pytest.raises(InputError, match="no numbers"):
+        list(tag.predict(model, tokenizer, ["ann sails"]))
+
+
+def test_a_very_long_text_is_cut_without_a_table_of_all_words_and_windows():
+    tracemalloc.start()
+    assert sum(len(own) for *_, own in tag.windows(np.arange(100_000), 100_000, 126)) == 100_000
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 50e6
+
+
+def test_an_entity_on_the_border_of_two_rows_is_one_with_a_random_field(origin, tokenizer):
+    """Between two rows of a text there is no beginning of a sentence, where no entity goes on."""
+    model = tagger(tag.BertCrfForTokenClassification, {}, origin)
+    tags = tag.tags_of(model.config)
+    inside = next(tag_ for tag_ in tags if tag_.startswith("I-"))
+    first, rest = (tags.index(prefix + inside[1:]) for prefix in "BI")
+    for parameter in (model.classifier.weight, model.classifier.bias):
+        parameter.data.zero_()
+    model.classifier.bias.data[[first, rest]] = torch.tensor([4.0, 5.0])
+    model.crf.start.data[rest] = -6.0 / model.crf.UNIT
+    tokenizer = copy.copy(tokenizer)
+    tokenizer.model_max_length = 12
+    words = ["ann"] * 60
+    (answer,) = tag.predict(model, tokenizer, [{"words": words}])
+    assert answer["tags"] == [tags[first]] + [tags[rest]] * 59
+    data = tag.TagData([Tagged(tuple(words), tuple(answer["tags"]))], tokenizer, tags, 4, 12, 0)
+    assert data.number > 1
+    assert tag.evaluate(model, data)["f1"] == 1.0

@@ -300,3 +300,10 @@ def test_positions_that_a_model_has_learned_stay_while_rows_are_short(voyage) ->
     options = Options(steps=4, learning_rate=1e-2, weight_decay=0.0)
     pretrain(ship, options, data, loss=loss, short_share=0.5, is_new=False)
     assert all(torch.equal(table, before) for table in seen[:3])
+
+
+def test_a_dev_part_of_one_score_cannot_choose(tmp_path):
+    (tmp_path / "train.tsv").write_text("text\tscore\na\t1\nb\t2\n")
+    (tmp_path / "dev.tsv").write_text("text\tscore\na\t1\n")
+    with pytest.raises(InputError, match="dev: all examples have the score 1, with which nothing can"):
+        TASKS["regress"].read(str(tmp_path))

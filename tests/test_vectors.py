@@ -191,7 +191,7 @@ def write_pairs(folder, **parts: list[Example]):
 
 def test_parts_that_measure_nothing_are_refused_when_they_are_read(tmp_path):
     same = write_pairs(tmp_path / "same", train=goods(4), dev=[Example("tea", "salt", 1.0)] * 3)
-    with pytest.raises(InputError, match="same, dev: all pairs have the score 1, with which nothing can"):
+    with pytest.raises(InputError, match="same, dev: all examples have the score 1, with which nothing can"):
         vectors.read(str(same))
     (tmp_path / "single.tsv").write_text("text\tscore\ntea\t1\n")
     with pytest.raises(

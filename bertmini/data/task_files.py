@@ -215,6 +215,8 @@ def read_table(path: Path, text: str, has_header: bool, skip_ragged: bool = Fals
                     raise InputError(ragged[0])
                 continue
             yield where, dict(zip(header, values, strict=True))
+        if len(ragged) == len(cells):
+            raise InputError(f"{ragged[0]}; no row has as many as the header")
         if ragged:
             told = f"{len(ragged)} of {len(cells)} rows are left out; the first: {ragged[0]}"
             warnings.warn(told, stacklevel=2)

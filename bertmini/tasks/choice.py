@@ -13,7 +13,7 @@ from bertmini.data.batches import Batch
 from bertmini.data.choices import Choice, ChoiceData, read_choices
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
-from bertmini.inference import Precision, Rows, in_order, longest_row
+from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_nan
 from bertmini.model.choice import BertForMultipleChoice
 from bertmini.tasks.sequence import row_logits
 from bertmini.training.loop import to_device
@@ -88,7 +88,7 @@ def evaluate(model: BertForMultipleChoice, data: ChoiceData) -> dict[str, Any]:
         inputs = to_device(batch, device)
         targets.append(inputs.pop("labels"))
         counts.append(inputs["option_counts"])
-        answers.append(model(**inputs).logits.argmax(dim=1))
+        answers.append(refuse_nan(model(**inputs).logits).argmax(dim=1))
     return measure(*(torch.cat(parts).cpu().numpy() for parts in (answers, targets, counts)))
 
 
@@ -123,7 +123,7 @@ def predict(
         return encoded
 
     def scores(batch: Batch) -> list[float]:
-        return row_logits(model, batch).flatten().tolist()
+        return refuse_nan(row_logits(model, batch)).flatten().tolist()
 
     for question, of_options in in_order(
         map(as_choice, inputs), rows, scores, model, batch_tokens, precision
@@ -149,7 +149,7 @@ def as_choice(question: Choice | dict[str, Any]) -> Choice:
         InputError: it is none.
     """
     if isinstance(question, Choice):
-        return question
+        question = {"text": question.text, "options": list(question.options)}
     if isinstance(question, dict) and set(question) <= {"text", "options", "label"}:
         text, options = question.get("text"), question.get("options")
         if isinstance(text, str) and isinstance(options, list) and are_options(options):

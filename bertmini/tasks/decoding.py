@@ -22,15 +22,15 @@ class Decoding:
             probabilities themselves, which are higher for shorter texts; 1 the mean of a piece.
 
     Raises:
-        InputError: there is no beam.
+        InputError: there is no beam, or half a one.
     """
 
     num_beams: int = 4
     length_penalty: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.num_beams < 1:
-            raise InputError(f"num_beams is {self.num_beams}; expected 1 or more")
+        if self.num_beams < 1 or self.num_beams != int(self.num_beams):
+            raise InputError(f"num_beams is {self.num_beams}; expected a whole number, 1 or more")
 
 
 @dataclass(frozen=True)

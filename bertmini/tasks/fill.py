@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from unicodedata import category
 
 from torch import Tensor
 
 from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
-from bertmini.inference import Precision, Rows, in_order, longest_row
+from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_nan
 from bertmini.model.bert import BertForMaskedLM
 from bertmini.tasks.sequence import Text, as_example
 
@@ -86,10 +87,16 @@ def proposals(
             {
                 each["token"].removeprefix(before): each["score"]
                 for each in mask
-                if each["token"].startswith(before) and each["token"].removeprefix(before).isalpha()
+                if each["token"].startswith(before) and is_word(each["token"].removeprefix(before))
             }
             for mask in masks
         ]
+
+
+def is_word(piece: str) -> bool:
+    """Whether a piece is letters and their marks alone: in many scripts vowels are marks."""
+    kinds = {category(character)[0] for character in piece}
+    return "L" in kinds and kinds <= {"L", "M"}
 
 
 def fill_masks(
@@ -119,7 +126,7 @@ def refuse_unfit(examples: Sequence[Example], rows: Rows, tokenizer: Any, longes
 
 def candidates(logits: Tensor, tokenizer: Any, top: int) -> list[list[dict[str, Any]]]:
     """For each mask, logits [masks, vocabulary], the likeliest pieces, with the space that begins them."""
-    known = logits.float().softmax(-1)[:, : len(tokenizer)]  # a model may have rows to spare
+    known = refuse_nan(logits.float()).softmax(-1)[:, : len(tokenizer)]  # a model may have rows to spare
     scores, ids = known.topk(min(top, len(tokenizer)))  # [masks, top]
     return [
         [

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bertmini.errors import InputError
+from bertmini.inference import longest_row, refuse_nan
 from bertmini.model.bert import BertForMaskedLM
 
 
@@ -31,13 +32,15 @@ def mask_predict(
         The texts, filled, as the tokenizer decodes them.
 
     Raises:
-        InputError: a text without a mask, or too long for the model.
+        InputError: a text without a mask, or longer than those of training; or no iteration.
 
     Source: Ghazvininejad et al. 2019, arXiv 1904.09324, section 3.
     """
+    if iterations < 1:
+        raise InputError(f"iterations is {iterations}; expected 1 or more")
     if not texts:
         return []
-    inputs, is_open = inputs_with_masks(tokenizer, texts, model.config.max_length)
+    inputs, is_open = inputs_with_masks(tokenizer, texts, longest_row(tokenizer, model.config))
     ids, numbers = inputs["input_ids"], is_open.sum(dim=1)  # [texts]
     sure = torch.zeros(ids.shape)  # the probability of the piece that stands there, [texts, length]
     for iteration in range(iterations):
@@ -71,14 +74,16 @@ def gibbs_sample(
         The texts, filled, as the tokenizer decodes them.
 
     Raises:
-        InputError: as `mask_predict`.
+        InputError: as `mask_predict`; or no sweep, or a temperature that is not above 0.
 
     Source: Wang & Cho 2019, arXiv 1902.04094. The model's conditional probabilities need not belong to one
     distribution over texts, so that the samples are of no distribution that one could name.
     """
+    if sweeps < 1 or not temperature > 0:
+        raise InputError(f"sweeps {sweeps}, temperature {temperature}: expected 1 or more, and more than 0")
     if not texts:
         return []
-    inputs, is_open = inputs_with_masks(tokenizer, texts, model.config.max_length)
+    inputs, is_open = inputs_with_masks(tokenizer, texts, longest_row(tokenizer, model.config))
     ids, generator = inputs["input_ids"], torch.Generator().manual_seed(seed)
     for _ in range(sweeps):
         lots = torch.rand(ids.shape, generator=generator).masked_fill(~is_open, 2.0)
@@ -105,7 +110,7 @@ def inputs_with_masks(
         if not number:
             raise InputError(f"no {tokenizer.mask_token} in {text[:60]!r}: put one for each piece to write")
     if (length := is_open.size(1)) > longest:
-        raise InputError(f"a text has {length} tokens, and the model reads {longest}; shorten it")
+        raise InputError(f"a text has {length} tokens, and the model was trained on {longest}; shorten it")
     return inputs, is_open
 
 
@@ -122,4 +127,4 @@ def chances(
     logits = model.mlm_head(states[chosen.to(device)], model.bert.embeddings.word.weight)
     logits = logits[:, : len(tokenizer)]  # a model may have rows to spare
     logits[:, tokenizer.all_special_ids] = float("-inf")
-    return (logits.float() / temperature).softmax(dim=-1).cpu()
+    return (refuse_nan(logits.float()) / temperature).softmax(dim=-1).cpu()

@@ -68,8 +68,7 @@ def read_corpus(
     """
     check_corpus(data, documents, held_out)
     if is_prepared(data[0]):
-        if documents or any(value not in (None, False) for value in reading.values()):
-            raise InputError(f"{data[0]} was read when it was prepared; leave out how to read it")
+        refuse_reading(data[0], {"documents": documents, **reading})
         has_dev = held_out and (Path(data[0]) / "dev").is_dir()
         return Prepared(data[0]), Prepared(data[0], "dev") if has_dev else []
     if list(data) == ["gazette"]:
@@ -88,6 +87,11 @@ def read_corpus(
         return found, []
     # Two held-out documents at least where there are enough, since a NotNext pair takes its halves from two.
     return hold_out(found, max(2, min(held_out, len(found) // 2)))
+
+
+def refuse_reading(data: str, reading: dict[str, Any]) -> None:
+    if any(value not in (None, False) for value in reading.values()):
+        raise InputError(f"{data} was read when it was prepared; leave out how to read it")
 
 
 def check_corpus(data: Sequence[str], documents: int | None, held_out: int) -> None:
@@ -143,9 +147,11 @@ def stream_corpus(
 
 
 def read_part(data: str, split: str, **reading: Any) -> Documents:
-    """The documents to measure on: a split of the Gazette (1,000), those held out at preparation, or all."""
+    """The documents to measure on: a split of the Gazette (1,000); of a prepared corpus the train part, or
+    else what was held out; or all."""
     if is_prepared(data):
-        return Prepared(data, "dev")
+        refuse_reading(data, reading)
+        return Prepared(data, "train" if split == "train" else "dev")
     if data == "gazette":
         from bertmini.gazette import Gazette
 

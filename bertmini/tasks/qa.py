@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple
-from unicodedata import category
 
 import numpy as np
 import torch
@@ -18,10 +17,11 @@ from bertmini.config import BertConfig
 from bertmini.data.batches import Batch
 from bertmini.data.questions import Question, read_questions
 from bertmini.errors import InputError
-from bertmini.inference import Precision, in_order, longest_row
+from bertmini.inference import Precision, in_order, longest_row, refuse_nan
 from bertmini.model.questions import BertForQuestionAnswering
 from bertmini.tasks.squad import best_threshold, measure
 from bertmini.tasks.windows import QuestionData, Window, WindowRows, windows
+from bertmini.tokenizer.normalize import end_of_letter
 from bertmini.training.loop import to_device
 
 NAME = "qa"
@@ -195,13 +195,6 @@ class Reading:
         return answer | {"null_score": round(self.doubt, 6), "best": best}
 
 
-def end_of_letter(context: str, end: int) -> int:
-    """The end of a stretch, behind the accents of its last letter, which the tokenizer may leave out."""
-    while end < len(context) and category(context[end]) == "Mn":
-        end += 1
-    return end
-
-
 @torch.no_grad()
 def readings(model: BertForQuestionAnswering, data: QuestionData) -> list[Reading]:
     """What a model finds for each question.
@@ -225,6 +218,8 @@ def answer_batch(model: BertForQuestionAnswering, batch: Batch, number: int = 1)
     """`best_spans` of a batch of `WindowRows`."""
     inputs = {name: tensor for name, tensor in batch.items() if not name.startswith("may_")}
     output: Any = model(**inputs)
+    for logits in (output.start_logits, output.end_logits):
+        refuse_nan(logits.float() * 0)  # infinity times 0 is no number either
     return best_spans(output.start_logits, output.end_logits, batch["may_start"], batch["may_end"], number)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from bertmini.data.batches import TaskData
 from bertmini.data.task_files import Example, read_task
+from bertmini.errors import InputError
 from bertmini.model.bert import BertForSequenceClassification
 from bertmini.tasks import sequence
 from bertmini.tasks.sequence import data as data
@@ -19,8 +20,27 @@ MODEL = BertForSequenceClassification
 
 
 def read(data: str, **reading: Any) -> dict[str, list[Example]]:
-    """The examples by part; as `bertmini.data.task_files.read_task`."""
-    return read_task(data, NAME, **reading)
+    """The examples by part; as `bertmini.data.task_files.read_task`.
+
+    Raises:
+        InputError: also where the dev part has one score, so that it cannot tell which weights are best.
+    """
+    splits = read_task(data, NAME, **reading)
+    refuse_one_score(splits.get("dev", ()), f"{data}, dev")
+    return splits
+
+
+def refuse_one_score(examples: Sequence[Example], where: str) -> None:
+    """Refuse scores with which nothing can correlate.
+
+    Raises:
+        InputError: all are the same.
+    """
+    if len(scores := {example.label for example in examples}) == 1:
+        raise InputError(
+            f"{where}: all examples have the score {scores.pop():g}, with which nothing can correlate; add "
+            "some that are further apart, or leave the part out"
+        )
 
 
 def head(examples: Sequence[Example]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 from bertmini.files import read_json
 from bertmini.tasks.finetune import Splits, Task, finetune, load_for_task
 from bertmini.training import Options, Run
+from bertmini.training.options import sign_of
 from bertmini.training.processes import processes
 
 LEARNING_RATES = (5e-5, 4e-5, 3e-5, 2e-5)
@@ -71,7 +72,7 @@ def finetune_best(
         done.append({"rate": rate, "seed": seed, "where": where, **read_json(where / "metrics.json")})
         tidy(done, best(done, task.METRIC))
 
-    for rate in rates:
+    for rate in dict.fromkeys(rates):
         attempt(rate, options.seed)
     chosen_rate = best(done, task.METRIC)["rate"]
     for seed in range(options.seed + 1, options.seed + restarts):
@@ -90,12 +91,12 @@ def finetune_best(
         "mean": statistics.mean(again), "std": statistics.stdev(again) if len(again) > 1 else None,
         "runs": runs,
     }  # fmt: skip
-    return task.MODEL.from_pretrained(found["where"]), metrics
+    return (begin.get("kind") or task.MODEL).from_pretrained(found["where"]), metrics
 
 
 def best(done: Sequence[dict[str, Any]], metric: str) -> dict[str, Any]:
     """The attempt with the best metric on dev, of several the first."""
-    return max(done, key=lambda each: each["dev"][metric])
+    return max(done, key=lambda each: sign_of(metric) * each["dev"][metric])
 
 
 def tidy(done: Sequence[dict[str, Any]], keep: dict[str, Any]) -> None:

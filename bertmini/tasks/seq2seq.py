@@ -20,16 +20,17 @@ from bertmini.data.batches import Batch, ByLength, pad, pad_inputs
 from bertmini.data.parallel import Parallel, read_parallel
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
-from bertmini.inference import Precision, Rows, in_order, longest_row
+from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_nan
 from bertmini.model.attention import sequence_to_sequence_mask
 from bertmini.model.heads import IGNORED
 from bertmini.model.seq2seq import BertForSequenceToSequence, change_vocabulary
 from bertmini.tasks.decoding import Decoding, beam_search
 from bertmini.tokenizer import Tokenizer, WordPieceTokenizer
-from bertmini.tokenizer.normalize import decompose
+from bertmini.tokenizer.normalize import decompose, is_cjk, is_punctuation
 from bertmini.training.loop import to_device
 
 NAME = "seq2seq"
+CHINESE = r"\u3000-\u303f\u3400-\u9fff\uff01-\uff65"  # characters and marks that no space parts
 METRIC = "loss"  # on the dev part; BLEU needs every text written, and is measured at the end
 MODEL = BertForSequenceToSequence
 
@@ -149,7 +150,9 @@ def bleu(written: Sequence[str], targets: Sequence[str], tokenizer: Any) -> floa
     """
     from sacrebleu.metrics import BLEU
 
-    return float(BLEU().corpus_score(list(written), [[plain(text, tokenizer) for text in targets]]).score)
+    hypotheses = [parted(text, tokenizer) for text in written]
+    references = [parted(plain(text, tokenizer), tokenizer) for text in targets]
+    return float(BLEU().corpus_score(hypotheses, [references]).score)
 
 
 def plain(text: str, tokenizer: Any) -> str:
@@ -160,11 +163,21 @@ def plain(text: str, tokenizer: Any) -> str:
     return text.lower() if rules.lowercase else text
 
 
+def parted(text: str, tokenizer: Any) -> str:
+    """A text with spaces around what the tokenizer takes apart and sacrebleu does not: Chinese characters,
+    and marks beyond ASCII."""
+    is_split = is_cjk if tokenizer.normalizer.split_cjk else lambda character: False
+    return "".join(
+        f" {c} " if is_split(c) or (not c.isascii() and is_punctuation(c)) else c for c in text
+    )
+
+
 def spaced(text: str) -> str:
     """Decoded text with spaces as people set them: none within t-shirt and man's, in brackets and in quotes.
 
     The pieces do not tell where a text had spaces around its marks, so this is a guess, and mostly right.
     """
+    text = re.sub(rf"(?<=[{CHINESE}]) (?=[{CHINESE}])", "", text)
     text = re.sub(r"(?<=\w) ([-'’/]) (?=\w)", r"\1", text)
     text = re.sub(r"(?<=[(\[{]) | (?=[;:%)\]}])", "", text)
     return re.sub(r'" ([^"]*) "', r'"\1"', text)
@@ -210,6 +223,7 @@ def predict(
         ids, mask = batch["input_ids"], batch["attention_mask"]
         limits = [min(2 * length + 10, longest) for length in mask.sum(dim=1).tolist()]
         for text in beam_search(model, ids, mask, limits, end, forbidden, how):
+            refuse_nan(torch.tensor(text.log_prob))
             decoded = tokenizer.decode(text.ids, skip_special_tokens=True)
             written = decoded if tokenizer.keeps_spaces else spaced(decoded)
             yield {"text": written, "score": round(math.exp(text.log_prob / len(text.ids)), 6)}

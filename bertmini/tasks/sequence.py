@@ -13,7 +13,7 @@ from bertmini.config import BertConfig
 from bertmini.data.batches import Batch, TaskData
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
-from bertmini.inference import Precision, Rows, in_order, longest_row
+from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_nan
 from bertmini.model.attention import attend
 from bertmini.model.bert import Bert, BertForSequenceClassification, attention_mask_for, positions
 from bertmini.training.loop import to_device
@@ -105,9 +105,7 @@ def as_numbers(logits: Tensor) -> np.ndarray:
     Raises:
         InputError: they are no numbers.
     """
-    if not logits.isfinite().all():
-        raise InputError("the model's scores are no numbers (nan): it is damaged, or its training diverged")
-    return logits.float().cpu().numpy()
+    return refuse_nan(logits.float()).cpu().numpy()
 
 
 def row_logits(model: Any, batch: Batch) -> Tensor:

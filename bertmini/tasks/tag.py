@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bertmini.config import BertConfig
 from bertmini.data.batches import WHOLE, Batch, ByLength
 from bertmini.data.tagged import Entity, Tagged, entities_of, labels_of, read_tagged
 from bertmini.errors import InputError
-from bertmini.inference import Precision, Rows, in_order, longest_row
+from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_nan
 from bertmini.model.heads import IGNORED
 from bertmini.model.tagging import (
     BertCrfForTokenClassification,
@@ -22,6 +23,7 @@ from bertmini.model.tagging import (
     BertForTokenClassification,
     words_in_rows,
 )
+from bertmini.tokenizer.normalize import end_of_letter
 from bertmini.training.loop import to_device
 
 NAME = "tag"
@@ -129,7 +131,8 @@ def windows(first: np.ndarray, length: int, room: int) -> Iterator[tuple[int, in
     number = 1 + -(-max(0, length - room) // max(1, room // 2))
     begins = np.linspace(0, max(0, length - room), number).round().astype(np.int64)
     # In windows of one length, the nearest middle is the one that leaves most context on the shorter side.
-    nearest = np.abs(first[:, None] - (begins + (room - 1) / 2)).argmin(axis=1)
+    middles = begins + (room - 1) / 2
+    nearest = np.searchsorted((middles[1:] + middles[:-1]) / 2, first)  # of two that are as near the earlier
     for window, begin in enumerate(begins.tolist()):
         yield begin, min(begin + room, length), first[nearest == window]
 
@@ -260,14 +263,44 @@ def evaluate(model: BertForTokenClassification, data: TagData) -> dict[str, Any]
     for chosen in data.rows_for_evaluation():
         inputs = to_device(data.rows.batch(chosen), device)
         lengths = words_in_rows(inputs["word_starts"])
-        best = model.best(model(**inputs).logits.float(), lengths)
-        for row, of_row in zip(chosen, best.split(lengths.tolist()), strict=True):
-            of_rows[row] = of_row.tolist()
+        for row, of_row in zip(chosen, decoded(model, model(**inputs).logits, lengths), strict=True):
+            of_rows[row] = of_row
     answers = data.rows.by_owner(of_rows, len(data.examples))
     return measure(
         [example.tags or () for example in data.examples],
-        [[tags[i] for i in chain.from_iterable(rows)] for rows in answers],
+        [[tags[label] for label in whole(model, rows).labels] for rows in answers],
     )
+
+
+class Decoded(NamedTuple):
+    """The labels of a stretch of words, how sure each is, and what both were read from."""
+
+    labels: list[int]
+    sure: list[float]
+    logits: Tensor  # float32 [words, labels]
+
+
+def decoded(model: BertForTokenClassification, logits: Tensor, lengths: Tensor) -> Iterator[Decoded]:
+    """The best labels of each of several rows, of the logits [words, labels] of all.
+
+    Raises:
+        InputError: the logits are no numbers.
+    """
+    logits = refuse_nan(logits.float())
+    best = model.best(logits, lengths)
+    chances = model.probabilities(logits, lengths).gather(1, best[:, None]).squeeze(1)
+    parts = (part.split(lengths.tolist()) for part in (best, chances, logits))
+    for labels, sure, of_row in zip(*parts, strict=True):
+        yield Decoded(labels.tolist(), sure.tolist(), of_row)
+
+
+def whole(model: BertForTokenClassification, rows: Sequence[Decoded]) -> Decoded:
+    """What a text's rows say together: where labels depend on each other, also across the border of two."""
+    if len(rows) == 1:
+        return rows[0]
+    logits = torch.cat([row.logits for row in rows])
+    with torch.no_grad():
+        return next(decoded(model, logits, torch.tensor([len(logits)], device=logits.device)))
 
 
 @dataclass(frozen=True)
@@ -292,7 +325,7 @@ def as_sentence(given: Any, tokenizer: Any) -> Sentence:
         given = given.get("text", given.get("words"))
     if isinstance(given, str):
         places = [place for _, place in tokenizer.normalizer.words(given)]
-        return Sentence(given, [(place[0], place[-1] + 1) for place in places])
+        return Sentence(given, [(place[0], end_of_letter(given, place[-1] + 1)) for place in places])
     words = given.words if isinstance(given, Tagged) else given
     if isinstance(words, list | tuple) and all(isinstance(word, str) for word in words):
         ends = np.cumsum([len(word) + 1 for word in words]).tolist()
@@ -327,19 +360,13 @@ def predict(
     def rows(sentences: Sequence[Sentence]) -> Rows:
         return WordRows.of_words([sentence.words for sentence in sentences], tokenizer, longest)
 
-    def answer(batch: Batch) -> Iterator[Any]:
-        lengths = words_in_rows(batch["word_starts"])
-        logits = model(**batch).logits.float()
-        best = model.best(logits, lengths)
-        chances = model.probabilities(logits, lengths).gather(1, best[:, None]).squeeze(1)
-        for labels, sure in zip(best.split(lengths.tolist()), chances.split(lengths.tolist()), strict=True):
-            yield list(zip(labels.tolist(), sure.tolist(), strict=True))
+    def answer(batch: Batch) -> Iterator[Decoded]:
+        return decoded(model, model(**batch).logits, words_in_rows(batch["word_starts"]))
 
     sentences = (as_sentence(given, tokenizer) for given in inputs)
     for sentence, of_rows in in_order(sentences, rows, answer, model, batch_tokens, precision):
-        answers = list(chain.from_iterable(of_rows))
-        of_words = [tags[label] for label, _ in answers]
-        sure = [chance for _, chance in answers]
+        labels, sure, _ = whole(model, of_rows)
+        of_words = [tags[label] for label in labels]
         yield {
             "words": sentence.words,
             "tags": of_words,

@@ -19,7 +19,7 @@ from bertmini.config import BertConfig
 from bertmini.data.batches import Batch, ByLength, pad_inputs
 from bertmini.data.task_files import Example, read_task
 from bertmini.errors import InputError
-from bertmini.inference import Precision, Rows, in_order, longest_row
+from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_nan
 from bertmini.model.vectors import BiEncoder, contrastive_loss, cosine_loss, mean_vectors
 from bertmini.tasks import regress
 from bertmini.tasks.sequence import Text, as_example
@@ -45,11 +45,8 @@ def read(data: str, **reading: Any) -> dict[str, list[Example]]:
         for part, examples in read_task(data, regress.NAME, **reading).items()
     }
     for part, examples in splits.items():
-        if part != "train" and len({example.label for example in examples}) == 1:
-            raise InputError(
-                f"{data}, {part}: all pairs have the score {examples[0].label:g}, with which nothing can "
-                "correlate; add pairs that are further apart, or leave the part out"
-            )
+        if part != "train":
+            regress.refuse_one_score(examples, f"{data}, {part}")
     return splits
 
 
@@ -205,7 +202,7 @@ def evaluate(model: BiEncoder, data: PairData) -> dict[str, Any]:
     device = next(model.parameters()).device
     cosines, labels = [], []
     for batch in data.batches_for_evaluation():
-        vectors = vectors_of(model, to_device(batch, device)).cpu()
+        vectors = refuse_nan(vectors_of(model, to_device(batch, device))).cpu()
         cosines.append((vectors[batch["first"]] * vectors[batch["second"]]).sum(dim=-1))
         labels.append(batch["labels"])
     measured = regress.measure(torch.cat(cosines)[:, None].numpy(), torch.cat(labels).numpy(), ())

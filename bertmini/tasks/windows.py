@@ -133,6 +133,7 @@ class WindowRows(Rows):
             part for each in windows for part in (cls, each.question, sep * each.separators, each.ids, sep)
         ]
         self.firsts = np.array([each.first for each in windows])
+        self.blank = [np.flatnonzero(each.offsets[:, 0] == each.offsets[:, 1]) for each in windows]
         self.own = np.array([each.own for each in windows]) + self.firsts[:, None]  # [rows, 2], in the row
         lengths = np.array([len(each) for each in windows])
         places = np.arange(lengths.sum()) - np.repeat(lengths.cumsum() - lengths, lengths)
@@ -146,6 +147,9 @@ class WindowRows(Rows):
         own, first, length = self.own[chosen], self.firsts[chosen, None], self.lengths[chosen, None]
         may_start = (own[:, :1] <= places) & (places < own[:, 1:])
         may_end = (first <= places) & (places < length - 1)
+        for row, number in enumerate(chosen):  # spaces alone are no answer
+            blank = self.firsts[number] + self.blank[number]
+            may_start[row, blank] = may_end[row, blank] = False
         return batch | {"may_start": torch.from_numpy(may_start), "may_end": torch.from_numpy(may_end)}
 
 

@@ -50,6 +50,13 @@ def decompose(text: str) -> str:
     return unicodedata.normalize("NFD", text)
 
 
+def end_of_letter(text: str, end: int) -> int:
+    """The end of a stretch, behind the accents of its last letter, which the tokenizer may leave out."""
+    while end < len(text) and category(text[end]) == "Mn":
+        end += 1
+    return end
+
+
 class Normalizer:
     """BERT's rules for making words of a text.
 

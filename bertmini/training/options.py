@@ -117,8 +117,7 @@ class Progress:
         """
         if metric not in metrics:
             raise InputError(f"training: no metric {metric!r}; the evaluation has {', '.join(metrics)}")
-        sign = -1 if metric.endswith(("loss", "perplexity", "mse")) else 1
-        value = metrics[metric]
+        sign, value = sign_of(metric), metrics[metric]
         better = not math.isnan(value) and (self.best is None or sign * value > sign * self.best)
         if better:
             self.best, self.best_step, self.stale = value, self.step, 0
@@ -149,3 +148,8 @@ class History:
     def tokens_per_second(self) -> float:
         """Tokens (without padding) a second of training."""
         return self.progress.tokens / max(self.progress.seconds, 1e-9)
+
+
+def sign_of(metric: str) -> int:
+    """1 where more of a metric is better, and -1 where less is."""
+    return -1 if metric.endswith(("loss", "perplexity", "mse")) else 1
