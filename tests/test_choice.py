@@ -299,7 +299,8 @@ def test_scores_are_a_softmax_over_the_models_logits(model, tokenizer, config):
 @pytest.mark.parametrize(
     "question",
     [{"text": "a", "options": ["b"]}, {"text": "a"}, {"text": "a", "options": ["b", 2]}, "a",
-     {"text": 1, "options": ["b", "c"]}, {"text": "a", "options": "bc"}, Choice("a", ()), Choice("a", ("b",))],
+     {"text": 1, "options": ["b", "c"]}, {"text": "a", "options": "bc"},
+     Choice("a", ()), Choice("a", ("b",))],
 )  # fmt: skip
 def test_what_is_no_question_is_named(question, model, tokenizer):
     with pytest.raises(InputError, match="is no question"):
