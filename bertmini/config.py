@@ -108,11 +108,16 @@ FIXED: dict[str, Any] = {
     "is_decoder": False,
     "add_cross_attention": False,
     "inner_group_num": 1,
-    "sinusoidal_pos_embds": False,
 }
 
 # What pruning leaves of each layer, and the field that says what there was.
 PRUNABLE = {"heads_by_layer": "num_attention_heads", "intermediate_by_layer": "intermediate_size"}
+
+# Fields that no family of transformers' reads, but where its defaults name them.
+OURS = {
+    "embedding_size", "num_hidden_groups", "shared_part", "pooler_act", "direction", "features",
+    "attention_head_size", "quantization", *PRUNABLE,
+}  # fmt: skip
 
 KINDS: dict[str, Any] = {  # of the fields of BertConfig
     "int": int,
@@ -344,7 +349,8 @@ class BertConfig:
             if (found := values.get(name) or expected) != expected:
                 raise InputError(f"{file}: {name} is {found!r}, and bertmini reads {expected!r}")
         model_type = values.get("model_type") or "bert"
-        if model_type == "bertmini":  # of a family, with a part that transformers does not have
+        is_ours = model_type == "bertmini"  # of a family, with a part that transformers does not have
+        if is_ours:
             model_type = values.pop("family", "bert")
         if model_type not in FAMILIES:
             raise InputError(
@@ -354,6 +360,9 @@ class BertConfig:
         for ours, theirs in family.fields.items():
             if theirs in values:
                 values[ours] = values.pop(theirs)
+        if not is_ours:
+            kept = {name: v for name, v in values.items() if name not in OURS or name in family.defaults}
+            values = kept | family.fixed
         number = values.pop("num_labels", None)  # of old files, which do not name their labels
         if type(number) is int and number > 0 and number != 2 and not values.get("id2label"):
             values["id2label"] = {index: f"LABEL_{index}" for index in range(number)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,7 @@ import torch
 from bertmini.data.batches import Batch
 from bertmini.data.task_files import Example
 from bertmini.errors import InputError
+from bertmini.files import read_json, read_text
 from bertmini.hub import locate
 from bertmini.inference import Precision, Rows, in_order, longest_row, refuse_larger, refuse_nan
 from bertmini.machine import best_device
@@ -62,6 +64,7 @@ class Embedder:
             InputError: there is no model, or it has another tokenizer.
         """
         directory = locate(directory)
+        refuse_other_pooling(directory)
         model = Bert.from_pretrained(directory).to(best_device())
         tokenizer = load_tokenizer(directory)
         try:
@@ -89,6 +92,27 @@ class Embedder:
         """The vectors of a batch, float32 [batch, hidden]."""
         states = self.model(**batch).last_hidden_state
         return refuse_nan(mean_vectors(states, batch["attention_mask"])).cpu().numpy()
+
+
+def refuse_other_pooling(directory: Path) -> None:
+    """Refuse a model of sentence-transformers whose vectors are not the means of its tokens.
+
+    Raises:
+        InputError: its modules.json says so.
+    """
+    file = directory / "modules.json"
+    try:
+        modules = json.loads(read_text(file)) if file.exists() else []
+        places = {str(module["type"]).rpartition(".")[2]: str(module["path"]) for module in modules}
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{file}: not a list of modules as sentence-transformers writes it") from None
+    pooling = read_json(directory / places["Pooling"] / "config.json") if "Pooling" in places else {}
+    modes = [name for name, value in pooling.items() if name.startswith("pooling_mode_") and value is True]
+    is_mean = modes == ["pooling_mode_mean_tokens"] or pooling.get("pooling_mode") == "mean"
+    others = sorted(places.keys() - {"Transformer", "Normalize", "Pooling"})
+    if others or (pooling and not is_mean):
+        told = ", ".join(others or modes or ["another pooling"])
+        raise InputError(f"{file} asks for {told}; bertmini's vectors are means of the tokens' states alone")
 
 
 def search(

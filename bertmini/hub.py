@@ -31,7 +31,10 @@ def locate(directory: str | Path) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(str(directory), allow_patterns=["*.json", "*.safetensors", "*.txt"]))
+        # Folders may hold what says how vectors are made, and checkpoints of gigabytes.
+        wanted, unwanted = ["*.json", "*.safetensors", "*.txt"], ["*/*.safetensors"]
+        found = snapshot_download(str(directory), allow_patterns=wanted, ignore_patterns=unwanted)
+        return Path(found)
     except Exception as error:
         raise InputError(
             f"{directory} is neither a directory here nor could it be fetched from the hub "

@@ -12,6 +12,7 @@ from bertmini import course
 from bertmini.course.exercises import exercise, expect_tensor, run
 from bertmini.errors import InputError
 from bertmini.model import attention, encoder
+from bertmini.model.choice import by_question
 from bertmini.tokenizer.wordpiece import split_word
 
 
@@ -196,6 +197,22 @@ def test_use_refuses_code_that_stops(restored):
         course.use(SelfAttention)
 
 
+def test_use_finds_a_loss_of_distillation_that_nobody_imported_yet():
+    code = """
+from bertmini import course
+
+def soft_target_loss(student_logits, teacher_logits, temperature=2.0):
+    return 0.0
+
+try:
+    course.use(soft_target_loss)
+except Exception as error:
+    assert "has no class or function" not in str(error), error
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_use_finds_a_name_whose_module_nobody_imported_yet():
     code = """
 from bertmini import course
@@ -316,6 +333,9 @@ def test_an_exercise_that_is_none_is_told_with_those_that_are():
     [
         ("00.2", lambda p, truth: (p > p[truth]).int() + 1, "you gave [1, 1], expected 1"),
         ("01.1", lambda word, vocab: split_word(word, vocab) or [("[UNK]", 0, 0)], "the empty word has no"),
+        ("13.1", lambda s, c: by_question(s, c).nan_to_num(neginf=float("inf")), "has inf, expected -inf"),
+        ("16.1", lambda *_: float("nan"), "16.1 ✗"),
+        ("12.1", lambda *_: float("nan"), "12.1 ✗"),
         ("15.3", lambda words, share, chance: [w for w in words if chance.random() >= share] or words,
          "you kept 200"),
     ],

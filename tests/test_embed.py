@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import itertools
+import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -115,3 +118,26 @@ def test_vectors_that_are_no_numbers_are_named():
     embedder.model.embeddings.word.weight.data.fill_(float("nan"))
     with pytest.raises(InputError, match="no numbers"):
         embedder("It rained.")
+
+
+@pytest.mark.parametrize(("modes", "more", "told"), [
+    (("mean_tokens",), ["Normalize"], None),
+    (("cls_token",), [], "asks for pooling_mode_cls_token; bertmini's vectors are means"),
+    (("mean_tokens", "max_tokens"), [], "asks for pooling_mode_mean_tokens, pooling_mode_max_tokens"),
+    (("mean_tokens",), ["Dense"], "asks for Dense; bertmini's vectors are means"),
+])  # fmt: skip
+def test_a_model_whose_vectors_are_no_means_is_refused(modes, more, told, tmp_path):
+    copy = Path(shutil.copytree(SHIPPED, tmp_path / "copy"))
+    (copy / "1_Pooling").mkdir()
+    pooling = {"include_prompt": True, "pooling_mode_weightedmean_tokens": False}
+    pooling |= {f"pooling_mode_{mode}": True for mode in modes}
+    (copy / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    modules = [{"path": "", "type": "sentence_transformers.models.Transformer"},
+               {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+               *({"path": "2", "type": f"sentence_transformers.models.{name}"} for name in more)]  # fmt: skip
+    (copy / "modules.json").write_text(json.dumps(modules))
+    if told is None:
+        assert Embedder.from_pretrained(copy)
+        return
+    with pytest.raises(InputError, match=told):
+        Embedder.from_pretrained(copy)

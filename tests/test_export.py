@@ -26,6 +26,7 @@ from bertmini.cli import main
 from bertmini.compress.quantize import quantize
 from bertmini.export import export_onnx
 from bertmini.export import onnx as exporter
+from bertmini.hub import locate
 from bertmini.model import bert as models
 from bertmini.model.choice import BertForMultipleChoice
 from bertmini.model.questions import BertForQuestionAnswering
@@ -285,6 +286,16 @@ def test_a_hub_name_without_a_network_is_refused(refused, monkeypatch):
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
     assert "neither a directory here nor could it be fetched" in refused("somebody/some-model")
+
+
+def test_of_a_repository_only_what_is_read_is_fetched(monkeypatch, tmp_path):
+    from huggingface_hub.utils import filter_repo_objects
+
+    asked = {}
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _, **how: asked.update(how) or tmp_path)
+    assert locate("somebody/some-model") == tmp_path
+    files = ["model.safetensors", "checkpoint-5/model.safetensors", "1_Pooling/config.json", "model.bin"]
+    assert list(filter_repo_objects(files, **asked)) == ["model.safetensors", "1_Pooling/config.json"]
 
 
 def test_a_directory_that_is_there_is_not_overwritten(refused, classifier, tmp_path):

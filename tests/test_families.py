@@ -297,3 +297,28 @@ def test_a_text_beyond_the_positions_of_roberta_is_refused_before_it_is_written(
         mask_predict(
             models.BertForMaskedLM(config).eval(), WordPieceTokenizer(vocabulary), ["[MASK]" + " sea" * 8]
         )
+
+
+def test_a_distilbert_whose_positions_began_as_sines_is_read(tmp_path):
+    model, theirs = pair("distilbert", "ForQuestionAnswering", 0, tmp_path)
+    theirs.config.sinusoidal_pos_embds = True
+    theirs.save_pretrained(tmp_path / "theirs")
+    back = BertForQuestionAnswering.from_pretrained(tmp_path / "theirs")
+    assert torch.equal(back.bert.embeddings.position.weight, model.bert.embeddings.position.weight)
+
+
+@pytest.mark.parametrize(("said", "read"), [
+    ({"model_type": "bert", "embedding_size": 768, "num_hidden_groups": 1, "direction": "left-to-right"},
+     {"embedding_size": None, "num_hidden_groups": None, "direction": None}),
+    ({"model_type": "distilbert", "layer_norm_eps": 1e-5, "type_vocab_size": 2},
+     {"layer_norm_eps": 1e-12, "type_vocab_size": 0}),
+    ({"model_type": "albert", "embedding_size": 64, "num_hidden_groups": 2},
+     {"embedding_size": 64, "num_hidden_groups": 2}),
+    ({"model_type": "bertmini", "family": "bert", "direction": "left-to-right"},
+     {"direction": "left-to-right"}),
+])  # fmt: skip
+def test_fields_that_a_familys_code_never_reads_change_nothing(said, read, tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    config = BertConfig.load(tmp_path / "config.json")
+    assert {name: getattr(config, name) for name in read} == read
+    assert config.fits_transformers == (said["model_type"] != "bertmini")

@@ -351,6 +351,10 @@ class TestBadInput:
             BertForSequenceClassification(small_config())(
                 torch.ones(1, 3, dtype=torch.long), labels=torch.tensor([2])
             )
+        with pytest.raises(InputError, match="class -1, but the head has classes 0 to 1"):
+            BertForSequenceClassification(small_config())(
+                torch.ones(1, 3, dtype=torch.long), labels=torch.tensor([-1])
+            )
 
     def test_another_shape(self, tmp_path) -> None:
         Bert(small_config()).save_pretrained(tmp_path)
@@ -389,6 +393,7 @@ class TestBadInput:
         save_file(weights, tmp_path / "model.safetensors")
         with pytest.raises(InputError, match="decoder is not its word embedding"):
             BertForMaskedLM.from_pretrained(tmp_path)
+        assert Bert.from_pretrained(tmp_path).fresh  # without the head nobody reads the decoder
 
     def test_a_full_disk_leaves_the_old_file(self, tmp_path, monkeypatch) -> None:
         model = Bert(small_config())

@@ -10,6 +10,8 @@ from bertmini import viz
 from bertmini.errors import InputError
 from bertmini.viz import style
 from bertmini.viz.attention import select_weights
+from bertmini.viz.picture import Picture
+from bertmini.viz.style import INK
 
 pytest.importorskip("matplotlib")
 
@@ -226,3 +228,41 @@ def test_a_mask_for_other_tokens_and_a_start_without_results_are_refused():
         viz.mask_grid(torch.ones(3, 3), ["a", "b"])
     with pytest.raises(InputError, match="without results"):
         viz.learning_curve({"BERT": {}}, limit=0.9)
+
+
+def test_a_picture_of_any_size_can_be_drawn():
+    assert Picture(130.0, 90.0).png().startswith(b"\x89PNG")
+
+
+def test_texts_on_bars_dots_and_in_legends_are_in_ink():
+    """Black is not to be read on a dark page."""
+    rates = [10.0**-power for power in range(6, 0, -1)]
+    losses = [2.0, 1.9, 1.5, 1.2, 1.4, 3.0]
+    pictures = [
+        viz.stacked_bars({"tiny": {"a": 1.0, "b": 2.0}}, "seconds"),
+        viz.trade_off({"whole": (1.0, 0.9, 5.0), "half": (0.5, 0.8, 2.0)}, ["half"], "seconds", "right"),
+        viz.learning_curve({"one": {10: [0.5, 0.6], 100: [0.7]}}),
+        viz.range_curve(rates, losses, losses, {"steepest": rates[2]}),
+    ]
+    for picture in pictures:
+        legends = [*picture.figure.legends, picture.axis.get_legend()]
+        texts = [text for legend in legends if legend for text in legend.get_texts()]
+        assert texts
+        assert {text.get_color() for text in [*texts, *picture.axis.texts]} == {INK}
+
+
+def test_rows_of_other_lengths_are_refused():
+    for numbers in ({"words": [0]}, {"id": [1]}, {"id": [1, 2, 3]}):
+        with pytest.raises(InputError, match="values for 2 tokens; expected one each"):
+            viz.token_boxes(["a", "b"], **numbers)
+
+
+def test_what_is_said_of_many_rows_is_said_of_the_first():
+    picture = viz.attention_heatmap(torch.eye(13), list("abcdefghijklm"))
+    assert "the first 12 of 13 rows" in picture.alt
+
+
+def test_masks_of_too_many_tokens_are_refused_before_they_are_drawn(monkeypatch):
+    monkeypatch.setattr("bertmini.viz.explore.attention_heatmap", lambda *_, **__: pytest.fail("drawn"))
+    with pytest.raises(InputError, match="33 tokens under 2 masks are too many"):
+        viz.mask_explorer(torch.zeros(33, 33), ["a"] * 33)

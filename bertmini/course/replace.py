@@ -71,7 +71,8 @@ def _find(name: str) -> tuple[Any, list[tuple[dict, Any]]]:
     """The package's own object of that name, and every place that now holds it: (names, key)."""
     current = _current(name)
     if current is None:
-        for part in ("tokenizer", "model", "data", "training"):  # perhaps nobody has imported its module yet
+        # Perhaps nobody has imported its module yet.
+        for part in ("tokenizer", "model", "data", "training", "compress"):
             package = import_module(f"bertmini.{part}")
             for module in iter_modules(package.__path__):
                 import_module(f"{package.__name__}.{module.name}")

@@ -369,9 +369,10 @@ class BertForSequenceClassification(PretrainedModel):
         if self.is_regression:
             output.losses["regression"] = F.mse_loss(output.logits.squeeze(-1).float(), labels.float())
             return output
-        if not labels.is_cuda and labels.max() >= self.config.num_labels:
+        strange = labels[(labels != IGNORED) & ((labels < 0) | (labels >= self.config.num_labels))]
+        if not labels.is_cuda and len(strange):
             raise InputError(
-                f"labels {list(labels.shape)} hold class {int(labels.max())}, but the head has classes 0 to "
+                f"labels {list(labels.shape)} hold class {int(strange[0])}, but the head has classes 0 to "
                 f"{self.config.num_labels - 1}: was the label in the training data?"
             )
         output.losses["classification"] = mean_cross_entropy(output.logits, labels)

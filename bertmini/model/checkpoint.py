@@ -169,7 +169,10 @@ def read_weights(directory: Path) -> dict[str, Tensor]:
                     f"{directory} holds {pickled[0]}, a pickle, and loading one can run any code: "
                     "convert it to model.safetensors with transformers' save_pretrained"
                 )
-            raise InputError(f"{file} does not exist: a model directory holds it beside config.json")
+            raise InputError(
+                f"{file} does not exist: a model directory holds it beside config.json; where a model comes "
+                "as pytorch_model.bin alone, convert it with transformers' save_pretrained"
+            )
         try:
             with safe_open(file, framework="pt") as stored:
                 weights.update({name: stored.get_tensor(name) for name in stored.keys()})  # noqa: SIM118
@@ -192,7 +195,8 @@ def load_weights(model: PretrainedModel, directory: Path) -> tuple[str, ...]:
     stored = {name.removeprefix(prefix): tensor for name, tensor in weights.items()}
     for old, new in ((".gamma", ".weight"), (".beta", ".bias")):  # of LayerNorm, in the first checkpoints
         stored = {name.replace(old, new): tensor for name, tensor in stored.items()}
-    refuse_untied(stored, DECODERS[family], directory)
+    if hasattr(model, "mlm_head"):
+        refuse_untied(stored, DECODERS[family], directory)
     fresh, state, names = [], {}, names_of(model)
     for name, parameter in model.state_dict().items():
         theirs = names[name].removeprefix(prefix)

@@ -11,7 +11,7 @@ from bertmini.config import BertConfig
 from bertmini.errors import InputError
 from bertmini.model.bert import Bert, BertOutput, PretrainedModel
 from bertmini.model.dropout import Dropout
-from bertmini.model.heads import mean_cross_entropy
+from bertmini.model.heads import IGNORED, mean_cross_entropy
 
 
 class BertForMultipleChoice(PretrainedModel):
@@ -96,7 +96,7 @@ def check_labels(labels: Tensor, option_counts: Tensor) -> None:
     if labels.is_cuda:  # reading a value back would make the GPU wait
         return
     for number, (label, count) in enumerate(zip(labels.tolist(), option_counts.tolist(), strict=True)):
-        if label >= count:
+        if label != IGNORED and not 0 <= label < count:
             raise InputError(
                 f"labels {list(labels.shape)}: the one at {number} is {label}, and that question has options "
                 f"0 to {count - 1}"

@@ -94,7 +94,8 @@ def attention_heatmap(
     axis.set_title(title or f"layer {layer}, head {head}")
     strongest = [f"{token} → {tokens[int(row.argmax())]}" for token, row in zip(tokens, weights, strict=True)]
     name = title or f"attention in layer {layer}, head {head}"
-    picture.alt = f"Heat map of {name}; strongest weight of each row: {', '.join(strongest[:12])}."
+    which = "each row" if len(tokens) <= 12 else f"the first 12 of {len(tokens)} rows"
+    picture.alt = f"Heat map of {name}; strongest weight of {which}: {', '.join(strongest[:12])}."
     return picture
 
 

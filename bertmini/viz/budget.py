@@ -44,7 +44,7 @@ def stacked_bars(
         )  # fmt: skip
         ends = [end + size for end, size in zip(ends, sizes, strict=True)]
     for place, end in enumerate(ends):
-        axis.text(end, place, f" {end:.3g}", va="center", fontsize=9)
+        axis.text(end, place, f" {end:.3g}", va="center", fontsize=9, color=INK)
     for number, (name, value) in enumerate((limits or {}).items()):
         axis.axvline(
             value, color=INK, linestyle=DASHES[(number + 1) % len(DASHES)], linewidth=1.2, label=name
@@ -52,7 +52,7 @@ def stacked_bars(
     axis.set_xlim(0, 1.12 * max([*ends, *(limits or {}).values()]))
     axis.invert_yaxis()
     axis.set_xlabel(unit)
-    picture.figure.legend(loc="outside lower center", ncols=3, fontsize=9)
+    picture.figure.legend(loc="outside lower center", ncols=3, fontsize=9, labelcolor=INK)
     if title:
         axis.set_title(title)
     told = [
@@ -88,12 +88,12 @@ def roofline(
     for number, (name, (intensity, speed)) in enumerate(points.items()):
         mark = "osD^v"[number % 5]
         axis.plot([intensity], [speed / 1e9], mark, color=COLOURS[1 + number % 3], label=name)
-    axis.annotate("bandwidth ", (balance / 8, bandwidth * balance / 6e9), ha="right", fontsize=9)
-    axis.annotate("peak", (1.5 * balance, 1.15 * peak / 1e9), fontsize=9)
+    axis.annotate("bandwidth ", (balance / 8, bandwidth * balance / 6e9), ha="right", fontsize=9, color=INK)
+    axis.annotate("peak", (1.5 * balance, 1.15 * peak / 1e9), fontsize=9, color=INK)
     axis.set_ylim(top=3 * peak / 1e9)
     axis.set_xlabel("operations for each byte read or written")
     axis.set_ylabel("billion operations a second")
-    axis.legend(loc="lower right", fontsize=9)
+    axis.legend(loc="lower right", fontsize=9, labelcolor=INK)
     axis.grid()
     if title:
         axis.set_title(title)
@@ -131,7 +131,7 @@ def scaling(gpus: Sequence[int], hours: Mapping[str, Sequence[float]], title: st
     axis.minorticks_off()
     axis.set_xlabel("GPUs; the thin lines would be perfect")
     axis.set_ylabel("hours")
-    axis.legend(fontsize=9)
+    axis.legend(fontsize=9, labelcolor=INK)
     axis.grid()
     if title:
         axis.set_title(title)

@@ -144,7 +144,7 @@ def learning_curve(
     axis.set_xlabel("labelled texts")
     axis.set_ylabel(ylabel)
     axis.grid(axis="y")
-    picture.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    picture.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False, labelcolor=INK)
     if title:
         axis.set_title(title)
     picture.alt = f"{title or 'Accuracy over the number of labels'}: {'; '.join(told)}."
@@ -184,7 +184,7 @@ def range_curve(
     axis.set_xlabel("learning rate")
     axis.set_ylabel("loss (nats)")
     axis.grid(axis="y")
-    picture.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    picture.figure.legend(loc="outside lower center", ncols=2, fontsize=9, frameon=False, labelcolor=INK)
     if title:
         axis.set_title(title)
     told = [f"{name} at {rate:.1e}" for name, rate in marks.items()]

@@ -95,6 +95,8 @@ def mask_explorer(scores: Tensor, tokens: Sequence[str]) -> Explorer:
         The explorer; `.still` is the picture without a mask.
     """
     count = len(tokens)
+    if 2 * count > MOST:
+        raise InputError(f"{count} tokens under 2 masks are too many for one page: at most {MOST // 2}")
     looks = {
         "everyone": torch.ones(count, count, dtype=torch.bool),
         "left to right": torch.ones(count, count, dtype=torch.bool).tril(),

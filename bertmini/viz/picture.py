@@ -9,6 +9,7 @@ from typing import Any
 from bertmini.viz.style import RULES, optional
 
 DOTS = 160  # dots an inch in the file: sharp on dense screens, and a page stays small
+SIDE = 8000  # dots of the longer side at most: Pillow takes larger pictures for an attack
 POINTS = 100  # dots an inch as shown
 
 
@@ -40,7 +41,8 @@ class Picture:
                 text.set_parse_math(False)
         drawn, packed = io.BytesIO(), io.BytesIO()
         # Without the version in it the file depends only on what is drawn.
-        self.figure.savefig(drawn, format="png", dpi=DOTS, transparent=True, metadata={"Software": None})
+        dots = min(DOTS, SIDE / max(self.figure.get_size_inches()))
+        self.figure.savefig(drawn, format="png", dpi=dots, transparent=True, metadata={"Software": None})
         # A drawing has few colours: a palette makes the file a third as large.
         image = optional("PIL.Image")
         image.open(drawn).quantize(96, method=image.Quantize.FASTOCTREE).save(packed, "png", optimize=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
+from bertmini.errors import InputError
 from bertmini.viz.picture import escape
 from bertmini.viz.style import COLOURS, INK
 
@@ -47,6 +48,9 @@ def token_boxes(
     Returns:
         The boxes; lines break between words.
     """
+    for name, row in {"words": tokens if words is None else words, **numbers}.items():
+        if len(row) != len(tokens):
+            raise InputError(f"{name} has {len(row)} values for {len(tokens)} tokens; expected one each")
     html, said = [], []
     word_of = list(range(len(tokens))) if words is None else words
     # A special token is never in one group with its neighbour.

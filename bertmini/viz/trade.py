@@ -54,13 +54,14 @@ def trade_off(
             place += 0.08 * height
         labels.append((cost, place))
         axis.annotate(str(number), (cost, quality), (cost, place), ha="center", va="center", fontsize=9,
-                      zorder=3, arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6})  # fmt: skip
+                      color=INK, zorder=3,
+                      arrowprops={"arrowstyle": "-", "color": INK, "linewidth": 0.6})  # fmt: skip
     axis.margins(0.15)
     axis.yaxis.set_major_formatter("{x:.0%}")
     axis.set_xlabel(f"{xlabel}; circles: no other is faster and as good")
     axis.set_ylabel(ylabel)
     axis.grid()
-    legend = picture.figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    legend = picture.figure.legend(loc="outside lower center", ncols=2, fontsize=9, labelcolor=INK)
     for handle in legend.legend_handles:
         handle.set_sizes([40.0])
     if title:

@@ -68,7 +68,7 @@ def check_pair_scores(attempt: Callable[..., Any]) -> None:
         for pair, score in expected.items():
             if pair not in answer:
                 raise Wrong(f"for {words} your answer has no score for {pair}, expected {score}")
-            if abs(float(answer[pair]) - float(score)) > 1e-9:
+            if not abs(float(answer[pair]) - float(score)) <= 1e-9:  # nan is far from everything
                 raise Wrong(f"for {words} you gave {pair} the score {answer[pair]}, expected {score}: {hint}")
         if extra := sorted(set(answer) - set(expected)):
             raise Wrong(f"for {words} your answer has a score for {extra[0]}, which never stand side by side")

@@ -43,7 +43,7 @@ def schedule(attempt) -> None:
             raise Wrong(
                 f"for {given} you gave {answer:.4g}: that is the line; on the cosine it is {expected:.4g}"
             )
-        if abs(answer - expected) > 1e-6:
+        if not abs(answer - expected) <= 1e-6:  # nan is far from everything
             raise Wrong(f"for {given} you gave {answer:.4g}, expected {expected:.4g}")
 
 

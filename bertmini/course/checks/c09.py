@@ -16,7 +16,7 @@ def waiting_schedule(attempt: Callable[..., Any]) -> None:
         for step in range(steps):
             expected = (step + 1) / warmup if step < warmup else min(1.0, (steps - step) / fall)
             factor = number_of(run(attempt, step, steps, warmup), "a number, the factor")
-            if abs(factor - expected) > 1e-6:
+            if not abs(factor - expected) <= 1e-6:  # nan is far from everything
                 raise Wrong(
                     f"at step {step} of {steps} with a warm-up of {warmup} you gave {factor:.4g}, "
                     f"expected {expected:.4g}"
@@ -41,7 +41,7 @@ def moving_averages(attempt: Callable[..., Any]) -> None:
             raise Wrong(f"for values {values} return a list of {len(values)} numbers, one after each value")
         for t, (found, right) in enumerate(zip(answer, expected, strict=True), start=1):
             number = number_of(found, "a list of numbers")
-            if abs(number - right) > 1e-6:
+            if not abs(number - right) <= 1e-6:  # nan is far from everything
                 plain = (1 - decay) * sum(w * v for w, v in zip(weights[t - 1], values, strict=False))
                 why = "; yours lacks the division by 1 - decay**t" if abs(number - plain) < 1e-6 else ""
                 raise Wrong(

@@ -31,7 +31,7 @@ def f1(attempt: Callable[..., Any]) -> None:
         number = run(attempt, answer, truth)
         if not isinstance(number, int | float):
             raise Wrong(f"f1 returns a number; yours returned {type(number).__name__}")
-        if abs(number - expected) > 1e-6:
+        if not abs(number - expected) <= 1e-6:  # nan is far from everything
             given = f"the answer {answer!r} to the truth {truth!r}"
             raise Wrong(f"for {given} you gave {number:.4f}, expected {expected:.4f}: {why}")
 
