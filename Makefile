@@ -52,8 +52,8 @@ test: export BERTMINI_SITE = 1
 test: export PROCESSES = $(shell $(PYTHON) -c 'import os; print(max(1, (os.cpu_count() or 2) // 2))')
 test:
 	rm -rf $(REPORT) && mkdir -p $(REPORT)
-	$(MAKE) --no-print-directory --jobs 2 test-notebooks test-rest
-	@$(RUN) -m book.tools.report $(REPORT)
+	@status=0; $(MAKE) --no-print-directory --jobs 2 test-notebooks test-rest || status=$$?; \
+		$(RUN) -m book.tools.report $(REPORT) || status=$$?; exit $$status
 
 test-notebooks: colab-env
 	$(MAKE) --no-print-directory nbval

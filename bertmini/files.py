@@ -78,6 +78,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def new_directory(final: str | Path) -> Iterator[Path]:
     """A temporary directory that takes its name when all is written, and goes when something fails."""
     final = Path(final).resolve()
+    refuse_mount(final)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
     made = [parent for parent in temporary.parents if not parent.exists()]  # the innermost first
     temporary.mkdir(parents=True)
@@ -95,6 +96,12 @@ def new_directory(final: str | Path) -> Iterator[Path]:
         with suppress(OSError):  # one that holds something stays
             for parent in made:
                 parent.rmdir()
+
+
+def refuse_mount(final: Path) -> None:
+    """Refuse a place that a rename from beside it cannot reach."""
+    if os.path.ismount(final):
+        raise InputError(f"{final} is where another disk begins; name a new directory in it")
 
 
 def sync_directory(path: Path) -> None:

@@ -163,3 +163,20 @@ def test_a_notebook_leaves_no_kernel_behind(tmp_path, ending):
         run_cells(made, lowered(made))
     with pytest.raises(ProcessLookupError):
         os.kill(int(kernel.read_text()), 0)
+
+
+def test_the_report_counts_what_failed_and_what_did_not_run(tmp_path, monkeypatch, capsys):
+    from book.tools import report
+
+    case = '<testcase classname="c" name="n{}" time="1">{}</testcase>'
+    for stem, start in (("1-unit", "10:00:00"), ("2-notebooks", "10:01:00")):
+        cases = case.format(1, "") + case.format(2, '<failure message="no"/>')
+        attributes = 'tests="2" failures="1" errors="0" skipped="0" time="600"'
+        suite = f'<testsuite {attributes} timestamp="2026-01-01T{start}">{cases}</testsuite>'
+        (tmp_path / f"{stem}.xml").write_text(f"<testsuites>{suite}</testsuites>")
+    monkeypatch.setattr("sys.argv", ["report", str(tmp_path)])
+    assert report.main() == 1
+    told = capsys.readouterr().out
+    assert told.count("FAILED c::n2") == 2
+    assert "did not run" in told
+    assert told.endswith("==== 2 failed, 2 passed, 0 skipped in 660.00s ====\n")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import bertmini.data.text
 from bertmini import InputError
+from bertmini.data.task_files import read_task
 from bertmini.data.text import cut_documents, hold_out, read_documents, read_files, split_sentences, walk
 from bertmini.tasks.pretrain import hub_documents, read_corpus
 
@@ -325,3 +326,35 @@ def test_a_pipe_is_told_that_it_cannot_be_read_twice(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="read twice"):
         list(walk([tmp_path / "pipe"]))
+
+
+def test_the_marks_of_windows_are_marks(tmp_path):
+    (tmp_path / "a").write_bytes("I don’t know—it’s late. Yes.\n".encode("cp1252"))
+    with pytest.warns(UserWarning, match="1 file not in UTF-8, read as Windows-1252"):
+        assert read_documents(tmp_path / "a") == [["I don’t know—it’s late.", "Yes."]]
+
+
+def test_one_bad_byte_does_not_turn_the_others_into_something_else(tmp_path):
+    (tmp_path / "a").write_bytes("Café.\n".encode() * 3 + b"caf\xe9\n")
+    with pytest.raises(InputError, match=r"a:4 is not UTF-8, and what stands before it is; correct it"):
+        read_documents(tmp_path / "a")
+
+
+def test_a_mark_of_the_encoding_is_no_text_in_whichever_way_it_is_named(tmp_path):
+    (tmp_path / "a").write_bytes("\ufeffOne. Two.\n".encode())
+    for encoding in (None, "utf-8", "UTF8"):
+        assert read_documents(tmp_path / "a", encoding=encoding) == [["One.", "Two."]]
+
+
+def test_lines_may_end_as_on_old_machines(tmp_path):
+    (tmp_path / "train.txt").write_bytes(b"a;joy\rb;fear\rc;joy\r")
+    assert [each.label for each in read_task(tmp_path)["train"]] == ["joy", "fear", "joy"]
+
+
+def test_a_link_to_a_folder_is_not_passed_over(tmp_path):
+    (tmp_path / "books").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("One. Two.")
+    (tmp_path / "data" / "linked").symlink_to(tmp_path / "books")
+    with pytest.raises(InputError, match="linked is a link to a folder; name that folder, too"):
+        read_documents(tmp_path / "data")

@@ -267,3 +267,42 @@ def test_an_added_token_is_refused(tmp_path, has_vocab):
 def test_a_single_text_needs_room_for_two_special_tokens():
     tokenizer = WordPieceTokenizer(VOCAB)
     assert "at least 2" in refusal(lambda: tokenizer("a", truncation=True, max_length=1))
+
+
+def test_an_id_that_no_piece_has_is_named():
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
+    for wrong in (-100, len(tokenizer)):
+        with pytest.raises(InputError, match=rf"id {wrong} is no piece's; expected 0 to 5"):
+            tokenizer.decode([5, wrong])
+
+
+def test_a_file_that_transformers_takes_as_it_is_has_its_own_rules(tmp_path):
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "Berlin", "is", "big", ".", "berlin"]
+    WordPieceTokenizer(pieces, lowercase=False).save_pretrained(tmp_path)
+    (tmp_path / "vocab.txt").unlink()
+    settings = {"tokenizer_class": "TokenizersBackend"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    tokenizer = WordPieceTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.tokenize("Berlin is big.") == ["Berlin", "is", "big", "."]
+    theirs = AutoTokenizer.from_pretrained(tmp_path)("Berlin is big.", add_special_tokens=False)
+    assert tokenizer.encode_ids(["Berlin is big."])[0] == theirs["input_ids"]
+    content = json.loads((tmp_path / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content | {"normalizer": {"type": "NFC"}}))
+    with pytest.raises(InputError, match="its rules are NFC and BertPreTokenizer"):
+        WordPieceTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(("name", "content"), [
+    ("added_tokens.json", {"[E1]": 6}),
+    ("tokenizer_config.json", {"added_tokens_decoder": {"6": {"content": "[E1]"}}}),
+])  # fmt: skip
+def test_an_added_token_is_refused_in_whichever_file_it_stands(name, content, tmp_path):
+    WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"]).save_pretrained(tmp_path)
+    (tmp_path / name).write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"'\[E1\]' is an added token"):
+        WordPieceTokenizer.from_pretrained(tmp_path)
+
+
+def test_what_to_do_about_a_piece_that_stands_twice_keeps_the_ids():
+    with pytest.raises(InputError, match=r"stands in lines 6 and 7; rename the first \(to \[unused-6\]"):
+        WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "a"])

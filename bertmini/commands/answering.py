@@ -292,11 +292,14 @@ def lines_of_files(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def lines_of(stream: Iterable[bytes], name: str = "standard input") -> Iterator[tuple[str, str]]:
-    """Where each line stands, and its text, UTF-8 or else Latin-1, with one warning that counts the latter.
+    """Where each line stands, and its text, UTF-8 or else Windows-1252 or Latin-1, with one warning that
+    counts the latter.
 
     Raises:
         InputError: where a line is binary.
     """
+    from bertmini.data.text import MARKS, UNDEFINED, one_byte_encoding
+
     not_utf8 = 0
     for number, line in enumerate(stream, start=1):
         where = f"{name}, line {number}"
@@ -305,10 +308,13 @@ def lines_of(stream: Iterable[bytes], name: str = "standard input") -> Iterator[
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
-            text, not_utf8 = line.decode("latin-1"), not_utf8 + 1
+            used = one_byte_encoding(bool(MARKS.search(line)), bool(UNDEFINED.search(line)))
+            text, not_utf8 = line.decode(used), not_utf8 + 1
         yield where, text.rstrip("\r\n")
     if not_utf8:
-        warnings.warn(f"not UTF-8, read as Latin-1: {not_utf8} lines of {name}", stacklevel=2)
+        warnings.warn(
+            f"not UTF-8, read as Windows-1252 or Latin-1: {not_utf8} lines of {name}", stacklevel=2
+        )
 
 
 def text_or_pair(line: str, where: str = "") -> Any:

@@ -46,7 +46,7 @@ class TextReading:
     separator: Annotated[str | None, unset("LINE")] = None
     """A line that stands between two documents. Without it: a file, a heading or blank lines end one."""
     encoding: MaybeName = None
-    """How files are encoded. Without it: UTF-8, or Latin-1 with a warning where a file is not UTF-8."""
+    """How files are encoded. Without it: UTF-8, or, with a warning, Windows-1252 or Latin-1."""
     strict: bool = False
     """Refuse files that are not UTF-8."""
 
@@ -65,7 +65,7 @@ class TaskReading:
     label_column: MaybeName = None
     """The column of the label."""
     encoding: MaybeName = None
-    """How files are encoded. Without it: UTF-8, or Latin-1 with a warning where a file is not UTF-8."""
+    """How files are encoded. Without it: UTF-8, or, with a warning, Windows-1252 or Latin-1."""
     strict: bool = False
     """Refuse files that are not UTF-8."""
 

@@ -372,7 +372,8 @@ class TaskData(ByLength):
         part: (rank, processes); each process gets its own rows of a batch.
 
     Raises:
-        InputError: there is no example, or the label of one is not among `labels`.
+        InputError: there is no example, some are pairs and others are not, or the label of one is not among
+            `labels`.
     """
 
     examples: Sequence[Example]
@@ -387,6 +388,8 @@ class TaskData(ByLength):
         if not self.examples:
             raise InputError("there is no example in the data; expected one or more")
         texts = [example.text for example in self.examples]
+        if len({example.pair is None for example in self.examples}) > 1:
+            raise InputError("some examples are pairs of texts, others single ones; expected one kind")
         pairs = None if self.examples[0].pair is None else [example.pair for example in self.examples]
         encoded = self.tokenizer(texts, pairs, truncation=True, max_length=self.max_length)
         self.input_ids, self.token_type_ids = encoded["input_ids"], encoded["token_type_ids"]

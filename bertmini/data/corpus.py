@@ -38,10 +38,12 @@ class Corpus:
             tokenizer: or an Encoder, which remembers the words of an earlier corpus.
 
         Raises:
-            InputError: there is no token, or there are more than int32 can count.
+            InputError: a document is a text, there is no token, or there are more than int32 can count.
         """
         encoder = tokenizer if isinstance(tokenizer, Encoder) else Encoder(tokenizer)
         texts = [getattr(document, "sentences", document) for document in documents]
+        if any(isinstance(sentences, str) for sentences in texts):
+            raise InputError("a document is a string; expected its sentences, as split_sentences gives them")
         token_ids, lengths = encoder.encode(
             sentence for sentences in texts for sentence in running(sentences, encoder.tokenizer)
         )

@@ -31,7 +31,7 @@ from tqdm import tqdm
 from bertmini.data.corpus import Corpus, Encoder
 from bertmini.data.text import split_sentences
 from bertmini.errors import InputError
-from bertmini.files import lock, read_json, sync_directory, write
+from bertmini.files import lock, read_json, refuse_mount, sync_directory, write
 from bertmini.machine import versions
 
 BLOCK = 4_000_000  # characters, about a million tokens: what is tokenised, and later shuffled, at once
@@ -72,6 +72,7 @@ def prepare(
         InputError: there is no token; or another corpus was being prepared at `out`.
     """
     final = Path(out).resolve()
+    refuse_mount(final)
     directory = final.with_name(f".{final.name}.preparing")
     with alone(directory):
         plan = begin(directory, tokenizer, source, held_out)

@@ -16,6 +16,9 @@ Document = list[str]  # its sentences, in order
 AT_ONCE = 2**20  # characters of a file that are read at once: it may be larger than memory
 LONGEST_PARAGRAPH, LONGEST_DOCUMENT = 250_000, 1_000_000  # characters; what goes on for longer is cut
 
+OTHERS = {"cp1252": "Windows-1252", "latin-1": "Latin-1"}  # what is read where it is not UTF-8
+MARKS, UNDEFINED = re.compile(rb"[\x80-\x9f]"), re.compile(rb"[\x81\x8d\x8f\x90\x9d]")
+
 _BLANK_LINES = re.compile(r"\n((?:[ \t]*\n)+)")
 # An end mark and closing quotes, white space, and then what can begin a sentence. Only the first mark of
 # a row may begin a match: from each of them the row would be read again.
@@ -46,7 +49,8 @@ def read_files(
     """Read text files, and of a folder every file that is not hidden, by name.
 
     Args:
-        encoding: of the bytes; None is UTF-8, or Latin-1 where that fails, with one warning for all of them.
+        encoding: of the bytes; None is UTF-8, or where that fails Windows-1252 or Latin-1, with one warning
+            for all such files.
         strict: refuse a file that is not UTF-8.
 
     Yields:
@@ -65,7 +69,7 @@ def read_pieces(path: Path, encoding: str) -> Iterator[str]:
         while piece := file.read(AT_ONCE):
             while piece.endswith("\r") and (more := file.read(1)):  # "\r\n" stays together
                 piece += more
-            yield piece.replace("\r\n", "\n")
+            yield piece.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def find_encodings(
@@ -74,30 +78,49 @@ def find_encodings(
     """The files that `read_files` reads, all checked before the first one is used, and their encodings."""
     try:
         "".encode(encoding or "utf-8")
-    except LookupError:
+    except (LookupError, UnicodeError):
         raise InputError(f"encoding {encoding!r} is unknown; expected one like utf-8, latin-1") from None
     found = [(path, _find_encoding(path, encoding, strict)) for path in walk(paths)]
-    if in_latin_1 := [path for path, used in found if used == "latin-1" != encoding]:
-        count = f"{len(in_latin_1)} file{'s' * (len(in_latin_1) > 1)}"
-        names = ", ".join(map(str, in_latin_1[:3])) + ", …" * (len(in_latin_1) > 3)
-        warnings.warn(f"{count} not in UTF-8, read as Latin-1: {names}", stacklevel=2)
+    for name, told in OTHERS.items():
+        if in_it := [path for path, used in found if used == name and not encoding]:
+            count = f"{len(in_it)} file{'s' * (len(in_it) > 1)}"
+            names = ", ".join(map(str, in_it[:3])) + ", …" * (len(in_it) > 3)
+            warnings.warn(f"{count} not in UTF-8, read as {told}: {names}", stacklevel=2)
     return found
 
 
+def one_byte_encoding(has_marks: bool, has_undefined: bool) -> str:
+    """What text is in that is not UTF-8: its quotes and dashes are where Latin-1 has control characters, or
+    it has none.
+
+    Args:
+        has_marks: whether a byte is from 80 to 9F.
+        has_undefined: whether one stands for nothing in Windows-1252.
+    """
+    return "cp1252" if has_marks and not has_undefined else "latin-1"
+
+
 def _find_encoding(path: Path, encoding: str | None, strict: bool) -> str:
-    decoder = codecs.getincrementaldecoder(encoding or "utf-8-sig")()
-    is_empty, fault, size, line = True, 0, 0, 1
+    wanted = "utf-8-sig" if codecs.lookup(encoding or "utf-8").name == "utf-8" else str(encoding)
+    decoder = codecs.getincrementaldecoder(wanted)()
+    is_empty, fault, size, line, had_utf8, has_marks, has_undefined = True, 0, 0, 1, False, False, False
     with open(path, "rb") as file:
         while not fault or not encoding:
             data = file.read(AT_ONCE)
             if encoding is None and b"\0" in data:
+                if not size and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+                    raise InputError(f"{path} is UTF-16; give that as its encoding")
                 zero = size + data.index(0)
                 raise InputError(f"{path} is binary (byte {zero} is zero); expected text in UTF-8")
+            has_marks = has_marks or bool(MARKS.search(data))
+            has_undefined = has_undefined or bool(UNDEFINED.search(data))
             try:
                 text = data.decode("latin-1") if fault else decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                text = data.decode("latin-1")
-                fault = line + error.object.count(10, 0, error.start)
+                had_utf8 = had_utf8 or not (fault or text.isascii())
+            except UnicodeError as error:
+                before = error.object[: error.start] if isinstance(error, UnicodeDecodeError) else b""
+                text, fault = data.decode("latin-1"), line + before.count(10)
+                had_utf8 = had_utf8 or not before.isascii()
             is_empty = is_empty and not text.strip()
             if not data:
                 break
@@ -106,13 +129,20 @@ def _find_encoding(path: Path, encoding: str | None, strict: bool) -> str:
         raise InputError(f"{path} is empty; expected text")
     if fault and (strict or encoding):
         raise InputError(f"{path}:{fault} is not {encoding or 'UTF-8'}; give its encoding")
-    return "latin-1" if fault else encoding or "utf-8-sig"
+    if fault and had_utf8:  # one bad byte must not turn all others into something else
+        raise InputError(
+            f"{path}:{fault} is not UTF-8, and what stands before it is; correct it, or give the encoding"
+        )
+    return one_byte_encoding(has_marks, has_undefined) if fault else wanted
 
 
 def walk(paths: Iterable[str | Path]) -> Iterator[Path]:
     """The files that are named, and of a folder every one that is not hidden, by name."""
     for path in map(Path, paths):
         inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for each in inside if path.is_dir() else []:
+            if each.is_symlink() and each.is_dir() and not _is_hidden(each.relative_to(path)):
+                raise InputError(f"{each} is a link to a folder; name that folder, too, or remove the link")
         files = [file for file in inside if file.is_file() and not _is_hidden(file.relative_to(path))]
         if not files:
             found = "is a folder without files" if path.is_dir() else "is no file that can be read twice"
@@ -215,13 +245,16 @@ def _paragraphs(pieces: Iterable[str]) -> Iterator[tuple[int, str]]:
 
 def _parts(pieces: Iterable[str], separator: re.Pattern[str]) -> Iterator[str]:
     """What stands between the separators of a text."""
-    rest = ""
+    waiting = [""]
     for piece in chain(pieces, ["\n", ""]):
-        lines, end, unfinished = (rest + piece).rpartition("\n")
+        waiting.append(piece)
+        if piece and "\n" not in piece:  # to look at the line again for each of its pieces takes too long
+            continue
+        lines, end, unfinished = "".join(waiting).rpartition("\n")
         parts = separator.split(lines + end)
         if piece:
             *cut, rest = _cut(parts.pop(), LONGEST_DOCUMENT, goes_on=True)
-            rest += unfinished
+            waiting = [rest, unfinished]
             parts += cut
         for part in parts:
             yield from (each for each in _cut(part, LONGEST_DOCUMENT) if each.strip())
@@ -233,14 +266,14 @@ def _cut(text: str, longest: int, goes_on: bool = False) -> list[str]:
     A cut depends on the next two times `longest` characters alone: where the text goes on, the rest waits
     until it has them.
     """
-    parts = []
+    parts, start = [], 0
     wait_for = 2 * longest + len(text) - len(text.rstrip()) if goes_on else longest
-    while len(text) > wait_for:
-        ends = (text.find(mark, longest, 2 * longest) + 1 for mark in ("\n", " "))
-        end = next(filter(None, ends), 2 * longest)
-        parts.append(text[:end])
-        text = text[end:]
-    return [*parts, text]
+    while len(text) - start > wait_for:
+        ends = (text.find(mark, start + longest, start + 2 * longest) + 1 for mark in ("\n", " "))
+        end = next(filter(None, ends), start + 2 * longest)
+        parts.append(text[start:end])
+        start = end
+    return [*parts, text[start:]]
 
 
 def split_sentences(text: str) -> list[str]:

@@ -220,7 +220,18 @@ class Tokenizer:
         return [self.decode(row, skip_special_tokens) for row in rows]
 
     def convert_ids_to_tokens(self, ids: Iterable[int]) -> list[str]:
-        return [self.pieces[i] for i in ids]
+        """The pieces of ids.
+
+        Raises:
+            InputError: there is no such id; labels have -100 where nothing is asked.
+        """
+        return [self.pieces[i] for i in self.known_ids(ids)]
+
+    def known_ids(self, ids: Iterable[int]) -> list[int]:
+        ids = [int(i) for i in ids]
+        if wrong := [i for i in ids if not 0 <= i < self.vocab_size]:
+            raise InputError(f"id {wrong[0]} is no piece's; expected 0 to {self.vocab_size - 1}")
+        return ids
 
     def convert_tokens_to_ids(self, tokens: Iterable[str]) -> list[int]:
         return [self.vocab.get(token, self.unk_token_id) for token in tokens]
@@ -287,6 +298,24 @@ def added_tokens(content: dict[str, Any], known: Sequence[str], file: Path) -> d
     if others := [token for token in added if token not in known]:
         raise InputError(f"{file}: {others[0]!r} is an added token, and bertmini reads {', '.join(known)}")
     return added
+
+
+def refuse_added(directory: Path, known: Sequence[str]) -> None:
+    """Refuse a tokenizer that has tokens beside its vocabulary, in whichever of its files they stand.
+
+    Raises:
+        InputError: where a text has one, the ids would be others.
+    """
+    for name in ("tokenizer.json", "added_tokens.json", "tokenizer_config.json"):
+        file = directory / name
+        content: Any = read_json(file) if file.exists() else {}
+        if name == "tokenizer.json":
+            added_tokens(content, known, file)
+            continue
+        of_config = (content.get("added_tokens_decoder") or {}).values()
+        others = content if name == "added_tokens.json" else [each["content"] for each in of_config]
+        if wrong := [token for token in others if token not in known]:
+            raise InputError(f"{file}: {wrong[0]!r} is an added token, and bertmini reads {', '.join(known)}")
 
 
 def in_order_of_ids(ids: Any, file: Path) -> list[str]:

@@ -20,6 +20,7 @@ from bertmini.tokenizer.base import (
     check_texts,
     in_order_of_ids,
     read_settings,
+    refuse_added,
     special_tokens_of,
 )
 from bertmini.tokenizer.bpe import (
@@ -146,6 +147,7 @@ class ByteLevelBPETokenizer(Tokenizer):
                 f"{directory}: no vocab.json with a merges.txt, and no tokenizer.json; give a tokenizer's "
                 "directory"
             )
+        refuse_added(directory, cls.SPECIAL_TOKENS)
         settings = read_settings(directory / "tokenizer_config.json", RULES)
         try:
             takes_space = mask_takes_space(directory)

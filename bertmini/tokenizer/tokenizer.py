@@ -18,6 +18,7 @@ from bertmini.tokenizer.base import (
     check_texts,
     in_order_of_ids,
     read_settings,
+    refuse_added,
 )
 from bertmini.tokenizer.normalize import Normalizer
 from bertmini.tokenizer.train import train_wordpiece
@@ -26,6 +27,7 @@ from bertmini.tokenizer.wordpiece import CHUNK, WordPieceEncoder
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 # Decoded text has no space before these, as in the tokenizers library.
 CLOSED_UP = (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")
+GENERIC = ("PreTrainedTokenizerFast", "TokenizersBackend")  # classes that take a tokenizer.json as it is
 # The arguments of a tokenizer and their names and defaults in a tokenizer_config.json.
 RULES = (
     ("lowercase", "do_lower_case", True),
@@ -136,13 +138,12 @@ class WordPieceTokenizer(Tokenizer):
         if vocab_file.exists():
             pieces = read_text(vocab_file).removesuffix("\n").split("\n")
             check_vocab(pieces, f"{vocab_file}: ")
-            if rust_file.exists():
-                wordpiece_of(rust_file)
         elif rust_file.exists():  # all that transformers writes since its version 5
             pieces = read_pieces(rust_file)
         else:
             raise InputError(f"{directory}: no vocab.txt and no tokenizer.json; give a tokenizer's directory")
-        return cls(pieces, **read_settings(directory / "tokenizer_config.json", RULES), backend=backend)
+        refuse_added(directory, SPECIAL_TOKENS)
+        return cls(pieces, **settings_of(directory), backend=backend)
 
     def save_pretrained(self, directory: str | Path) -> None:
         """Write vocab.txt, tokenizer_config.json and tokenizer.json, which transformers reads as well."""
@@ -174,11 +175,34 @@ class WordPieceTokenizer(Tokenizer):
         return [piece.startswith("##") for piece in self.pieces], [False] * self.vocab_size
 
 
+def settings_of(directory: Path) -> dict[str, Any]:
+    """The arguments of a tokenizer as its files give them.
+
+    Raises:
+        InputError: a tokenizer.json that transformers takes as it is has other rules than BERT's.
+    """
+    config, file = directory / "tokenizer_config.json", directory / "tokenizer.json"
+    settings = read_settings(config, RULES)
+    is_generic = config.exists() and read_json(config).get("tokenizer_class") in GENERIC
+    if not (is_generic and file.exists()):
+        return settings
+    content: Any = read_json(file)
+    rules, words = content.get("normalizer") or {}, content.get("pre_tokenizer") or {}
+    found = rules.get("type"), words.get("type")
+    if found != ("BertNormalizer", "BertPreTokenizer"):
+        raise InputError(f"{file}: its rules are {found[0]} and {found[1]}; bertmini reads BERT's")
+    own = {"lowercase": "lowercase", "strip_accents": "strip_accents", "split_cjk": "handle_chinese_chars"}
+    return settings | {ours: rules[theirs] for ours, theirs in own.items()}
+
+
 def check_vocab(pieces: Sequence[str], source: str = "") -> None:
     lines: dict[str, int] = {}
     for line, piece in enumerate(pieces, start=1):
         if lines.setdefault(piece, line) < line:
-            raise InputError(f"{source}piece {piece!r} stands in lines {lines[piece]} and {line}; remove one")
+            raise InputError(
+                f"{source}piece {piece!r} stands in lines {lines[piece]} and {line}; rename the first "
+                f"(to [unused-{lines[piece]}], say), which keeps all ids as they are"
+            )
     if missing := [token for token in SPECIAL_TOKENS if token not in lines]:
         raise InputError(f"{source}no {', '.join(missing)} among {len(pieces)} pieces; add them, one a line")
 

@@ -174,7 +174,7 @@ class UnigramTokenizer(Tokenizer):
 
     def decode(self, ids: Iterable[int], skip_special_tokens: bool = False) -> str:
         """The text of a row of ids, as far as normalisation left it."""
-        return self.rust.decode([int(i) for i in ids], skip_special_tokens=skip_special_tokens)
+        return self.rust.decode(self.known_ids(ids), skip_special_tokens=skip_special_tokens)
 
     def piece_text(self, number: int) -> str:
         return self.pieces[number].replace("▁", " ")

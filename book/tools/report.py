@@ -1,4 +1,4 @@
-"""Say in a few lines what the test run held, from the reports that pytest left.
+"""Say in a few lines what the test run held, from the reports that pytest left; exit with 1 if some failed.
 
 python -m book.tools.report FOLDER
 """
@@ -6,6 +6,7 @@ python -m book.tools.report FOLDER
 from __future__ import annotations
 
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -16,24 +17,43 @@ NAMES = {
     "2-notebooks": "notebooks, executed against the wheel",
     "3-site": "built book, in a browser",
 }
+WRONG = ("failure", "error")
 
 
-def main() -> None:
-    total, skipped, seconds = 0, 0, 0.0
+def main() -> int:
+    totals = dict.fromkeys(("passed", "failed", "skipped"), 0)
+    begun, ended, missing = [], [], []
     print()
-    for path in sorted(Path(sys.argv[1]).glob("*.xml")):
+    for stem, name in NAMES.items():
+        path = Path(sys.argv[1]) / f"{stem}.xml"
+        if not path.exists():
+            missing.append(name)
+            print(f"{name:40} did not run")
+            continue
         suite = next(ElementTree.parse(path).iter("testsuite"))
-        tests, left = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
-        took = float(suite.attrib["time"])
-        print(f"{NAMES[path.stem]:40} {tests - left:5} passed {left:3} skipped {took:7.0f} s")
+        counts = {part: int(suite.attrib[part]) for part in ("tests", "skipped", "failures", "errors")}
+        failed, skipped = counts["failures"] + counts["errors"], counts["skipped"]
+        of_suite = {"passed": counts["tests"] - failed - skipped, "failed": failed, "skipped": skipped}
+        seconds = float(suite.attrib["time"])
+        told = " ".join(f"{number:5} {part}" for part, number in of_suite.items())
+        print(f"{name:40} {told} {seconds:7.0f} s")
         for case in suite.iter("testcase"):
             reason = case.find("skipped")
             if reason is not None:
                 print(f"    skipped {case.attrib['name']}: {reason.attrib.get('message', '')}")
-        total, skipped, seconds = total + tests, skipped + left, seconds + took
-    print(f"The book is in {ROOT / '_build' / 'html' / 'index.html'}")
-    print(f"==== {total - skipped} passed, {skipped} skipped in {seconds:.2f}s ====")
+            if any(case.find(kind) is not None for kind in WRONG):
+                print(f"    FAILED {case.attrib['classname']}::{case.attrib['name']}")
+        for part, number in of_suite.items():
+            totals[part] += number
+        begun.append(datetime.fromisoformat(suite.attrib["timestamp"]))
+        ended.append(begun[-1] + timedelta(seconds=seconds))
+    took = (max(ended) - min(begun)).total_seconds() if begun else 0.0  # they ran side by side
+    failed = f"{totals['failed']} failed, " if totals["failed"] else ""
+    if not missing:
+        print(f"The book is in {ROOT / '_build' / 'html' / 'index.html'}")
+    print(f"==== {failed}{totals['passed']} passed, {totals['skipped']} skipped in {took:.2f}s ====")
+    return 1 if failed or missing else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
