@@ -293,7 +293,7 @@ def test_positions_of_roberta_that_no_training_reached_begin_as_copies_behind_th
 def test_a_text_beyond_the_positions_of_roberta_is_refused_before_it_is_written():
     config = BertConfig.preset("tiny", "roberta", vocab_size=30, max_position_embeddings=12)
     vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "sea"]
-    with pytest.raises(InputError, match="a text has 11 tokens, and the model reads 10"):
+    with pytest.raises(InputError, match="a text has 11 tokens, and the model was trained on 10"):
         mask_predict(
             models.BertForMaskedLM(config).eval(), WordPieceTokenizer(vocabulary), ["[MASK]" + " sea" * 8]
         )

@@ -7,6 +7,7 @@ import re
 import sys
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -292,15 +293,15 @@ def lines_of_files(names: tuple[str, ...]) -> Iterator[tuple[str, str]]:
 
 
 def lines_of(stream: Iterable[bytes], name: str = "standard input") -> Iterator[tuple[str, str]]:
-    """Where each line stands, and its text, UTF-8 or else Windows-1252 or Latin-1, with one warning that
+    """Where each line stands, and its text, UTF-8 or else Windows-1252 or Latin-1, with a warning that
     counts the latter.
 
     Raises:
         InputError: where a line is binary.
     """
-    from bertmini.data.text import MARKS, UNDEFINED, one_byte_encoding
+    from bertmini.data.text import MARKS, OTHERS, UNDEFINED, one_byte_encoding
 
-    not_utf8 = 0
+    not_utf8: Counter[str] = Counter()
     for number, line in enumerate(stream, start=1):
         where = f"{name}, line {number}"
         if b"\0" in line:
@@ -309,12 +310,11 @@ def lines_of(stream: Iterable[bytes], name: str = "standard input") -> Iterator[
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
             used = one_byte_encoding(bool(MARKS.search(line)), bool(UNDEFINED.search(line)))
-            text, not_utf8 = line.decode(used), not_utf8 + 1
+            text = line.decode(used)
+            not_utf8[OTHERS[used]] += 1
         yield where, text.rstrip("\r\n")
-    if not_utf8:
-        warnings.warn(
-            f"not UTF-8, read as Windows-1252 or Latin-1: {not_utf8} lines of {name}", stacklevel=2
-        )
+    for used, number in not_utf8.items():
+        warnings.warn(f"not UTF-8, read as {used}: {number} lines of {name}", stacklevel=2)
 
 
 def text_or_pair(line: str, where: str = "") -> Any:

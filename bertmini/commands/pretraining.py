@@ -98,10 +98,10 @@ class Pretrain(Resumable):
             raise InputError(f"--vocab-size {self.vocab_size} is for a new tokenizer; drop it or {other}")
         rate = 1e-4 if self.init else RATE_OF_PRESET[self.preset]
         options = pretraining_options(self.training, learning_rate=rate)
+        objective = self.get_objective()
         documents, held_out = self.reading.read(self.data, self.training.held_out)
         tokenizer = self.get_tokenizer(documents)
         tokenizer.model_max_length = self.training.max_length or (256 if self.is_gazette else 128)
-        objective = self.get_objective()
         settings = (tokenizer, self.training.batch_size, tokenizer.model_max_length, objective)
         units = pretrain.masking_units(self.masking, tokenizer, self.names)
         masking: dict[str, Any] = {"units": units, "rate": self.mask_rate, "inputs": self.inputs}
