@@ -240,8 +240,8 @@ def make_stdout_safe() -> None:
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (to the end of the process)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        encoding = {} if sys.stdout.isatty() else {"encoding": "utf-8"}
-        sys.stdout.reconfigure(errors="backslashreplace", **encoding)
+        encoding = None if sys.stdout.isatty() else "utf-8"
+        sys.stdout.reconfigure(errors="backslashreplace", encoding=encoding)
 
 
 def let_go_of_stdout() -> None:

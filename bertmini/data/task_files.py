@@ -111,8 +111,8 @@ def read_task(
         (label_column,) = _choose(where, known, label_choices, "--label-column")
         if name.startswith("hf:") and (bare := [where for where, row in rows if label_column not in row]):
             # On the hub what annotators did not agree about stays in its set (SNLI's class -1).
-            found = f"{bare[0]}: no {label_column}; {len(bare)} such row{'s' * (len(bare) > 1)}"
-            warnings.warn(f"{found} left out", stacklevel=2)
+            count = f"{len(bare)} such row{'s' * (len(bare) > 1)}"
+            warnings.warn(f"{bare[0]}: no {label_column}; {count} left out", stacklevel=2)
             rows = [(where, row) for where, row in rows if label_column in row]
         splits[split] = [_example(where, row, columns, label_column, task) for where, row in rows]
         if task == "classify" and "train" in splits:

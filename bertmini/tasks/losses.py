@@ -139,8 +139,8 @@ class PretrainingLoss:
         self.pair, self.pair_label = own.rpartition("+")[2], OBJECTIVES[own].pair_label
         self.data = PretrainingData(corpus, tokenizer, batch_size, max_length, seed, own)
         self.weight = weight
-        parts = {"mlm": heads.mlm_head} | ({"nsp": heads.nsp_head} if self.pair_label else {})
-        model.pretraining_heads = nn.ModuleDict(parts).train()
+        asked = {"nsp": heads.nsp_head} if self.pair_label else {}
+        model.pretraining_heads = nn.ModuleDict({"mlm": heads.mlm_head, **asked}).train()
 
     def batch(self, step: int) -> Batch:
         """The rows of running text of a step, [1, batch, length]: so they are not taken for the task's."""

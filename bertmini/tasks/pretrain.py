@@ -45,7 +45,7 @@ HELD_OUT_BATCHES = 50  # measured at each evaluation: the same ones, or numbers 
 Documents = Sequence[Document] | Prepared
 # What a family was published with.
 FAMILY_OBJECTIVES = {"bert": "mlm+nsp", "roberta": "mlm", "albert": "mlm+sop", "distilbert": "mlm"}
-FAMILY_TOKENIZERS = {
+FAMILY_TOKENIZERS: dict[str, Any] = {
     "bert": WordPieceTokenizer, "roberta": ByteLevelBPETokenizer,
     "albert": UnigramTokenizer, "distilbert": WordPieceTokenizer,
 }  # fmt: skip

@@ -48,11 +48,11 @@ def main() -> int:
         begun.append(datetime.fromisoformat(suite.attrib["timestamp"]))
         ended.append(begun[-1] + timedelta(seconds=seconds))
     took = (max(ended) - min(begun)).total_seconds() if begun else 0.0  # they ran side by side
-    failed = f"{totals['failed']} failed, " if totals["failed"] else ""
+    wrong = f"{totals['failed']} failed, " if totals["failed"] else ""
     if not missing:
         print(f"The book is in {ROOT / '_build' / 'html' / 'index.html'}")
-    print(f"==== {failed}{totals['passed']} passed, {totals['skipped']} skipped in {took:.2f}s ====")
-    return 1 if failed or missing else 0
+    print(f"==== {wrong}{totals['passed']} passed, {totals['skipped']} skipped in {took:.2f}s ====")
+    return 1 if wrong or missing else 0
 
 
 if __name__ == "__main__":
