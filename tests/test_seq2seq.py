@@ -523,7 +523,7 @@ def test_a_masked_bert_writes_what_its_logits_say(tokenizer):
 def test_a_text_without_a_mask_or_too_long_is_refused(knowing, tokenizer):
     with pytest.raises(InputError, match=r"no \[MASK\] in 'the cat'"):
         generate.mask_predict(knowing, tokenizer, ["the cat"])
-    with pytest.raises(InputError, match="22 tokens, and the model reads 16"):
+    with pytest.raises(InputError, match="22 tokens, and the model was trained on 16"):
         generate.gibbs_sample(knowing, tokenizer, ["[MASK]" + " the" * 19])
 
 
