@@ -72,9 +72,9 @@ class Embedder:
         except InputError as error:
             raise InputError(f"{directory}: {error}") from None
 
-    def __call__(self, texts: Text | list[Text]) -> np.ndarray:
+    def __call__(self, texts: Text | Iterable[Text]) -> np.ndarray:
         """Vectors of texts and pairs: float32 [texts, hidden]; of a single one, [hidden]."""
-        if not isinstance(texts, list):
+        if isinstance(texts, str | tuple | dict | Example):
             return next(self.stream([texts]))[1]
         vectors = [vector for _, vector in self.stream(texts)]
         return np.stack(vectors) if vectors else np.empty((0, self.model.config.hidden_size), np.float32)

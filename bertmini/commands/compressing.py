@@ -135,7 +135,7 @@ class Compress(Resumable):
         splits = self.reading.read(self.data, predictor.task)
         refuse_without_train(self.data, splits)
         if predictor.task.NAME == "vectors" and self.learns:
-            predictor.task.refuse_one_score(splits["train"])
+            predictor.task.refuse_all_alike(splits["train"])
         if self.training.patience and "dev" not in splits:
             raise InputError(f"--patience watches a dev part, and {self.data} has none; leave it out")
         return splits

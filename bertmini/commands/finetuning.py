@@ -344,10 +344,10 @@ class FinetuneVectors(Finetune):
     highest score finds itself among all of a batch; larger batches teach more."""
 
     def training_loss(self, model: Any, tokenizer: Any, examples: list[Any]) -> Callable | None:
-        from bertmini.tasks.vectors import loss_of, refuse_one_score
+        from bertmini.tasks.vectors import loss_of, refuse_all_alike
 
         if self.loss == "cosine":
-            refuse_one_score(examples)
+            refuse_all_alike(examples)
         return loss_of(self.loss)
 
     def run(self) -> None:

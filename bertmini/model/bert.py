@@ -369,10 +369,11 @@ class BertForSequenceClassification(PretrainedModel):
         if self.is_regression:
             output.losses["regression"] = F.mse_loss(output.logits.squeeze(-1).float(), labels.float())
             return output
-        strange = labels[(labels != IGNORED) & ((labels < 0) | (labels >= self.config.num_labels))]
-        if not labels.is_cuda and len(strange):
+        is_known = (labels == IGNORED) | ((labels >= 0) & (labels < self.config.num_labels))
+        if not labels.is_cuda and not is_known.all():
+            found = int(labels[~is_known][0])
             raise InputError(
-                f"labels {list(labels.shape)} hold class {int(strange[0])}, but the head has classes 0 to "
+                f"labels {list(labels.shape)} hold class {found}, but the head has classes 0 to "
                 f"{self.config.num_labels - 1}: was the label in the training data?"
             )
         output.losses["classification"] = mean_cross_entropy(output.logits, labels)

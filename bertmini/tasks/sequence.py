@@ -105,7 +105,9 @@ def as_numbers(logits: Tensor) -> np.ndarray:
     Raises:
         InputError: they are no numbers.
     """
-    return refuse_nan(logits.float()).cpu().numpy()
+    numbers = logits.float()
+    refuse_nan(numbers * 0)  # infinity times 0 is no number either
+    return numbers.cpu().numpy()
 
 
 def row_logits(model: Any, batch: Batch) -> Tensor:

@@ -158,7 +158,7 @@ class Losses:
         return torch.stack(list(self.losses.values())).sum()
 
 
-def refuse_one_score(pairs: Iterable[Example]) -> None:
+def refuse_all_alike(pairs: Iterable[Example]) -> None:
     """Refuse pairs that "cosine" would only pull together.
 
     Raises:
