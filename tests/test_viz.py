@@ -5,6 +5,7 @@ import re
 
 import pytest
 import torch
+from matplotlib.colors import to_hex
 
 from bertmini import viz
 from bertmini.errors import InputError
@@ -248,7 +249,7 @@ def test_texts_on_bars_dots_and_in_legends_are_in_ink():
         legends = [*picture.figure.legends, picture.axis.get_legend()]
         texts = [text for legend in legends if legend for text in legend.get_texts()]
         assert texts
-        assert {text.get_color() for text in [*texts, *picture.axis.texts]} == {INK}
+        assert {to_hex(text.get_color()) for text in [*texts, *picture.axis.texts]} == {to_hex(INK)}
 
 
 def test_rows_of_other_lengths_are_refused():

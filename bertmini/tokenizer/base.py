@@ -300,8 +300,12 @@ def added_tokens(content: dict[str, Any], known: Sequence[str], file: Path) -> d
     return added
 
 
-def refuse_added(directory: Path, known: Sequence[str]) -> None:
+def refuse_added(directory: Path, known: Sequence[str], kind: str) -> None:
     """Refuse a tokenizer that has tokens beside its vocabulary, in whichever of its files they stand.
+
+    Args:
+        known: the special tokens.
+        kind: of the tokenizer, as a tokenizer.json has it; one of another kind was left behind by a model.
 
     Raises:
         InputError: where a text has one, the ids would be others.
@@ -310,7 +314,9 @@ def refuse_added(directory: Path, known: Sequence[str]) -> None:
         file = directory / name
         content: Any = read_json(file) if file.exists() else {}
         if name == "tokenizer.json":
-            added_tokens(content, known, file)
+            model = content.get("model")
+            if not isinstance(model, dict) or model.get("type", kind) == kind:
+                added_tokens(content, known, file)
             continue
         of_config = (content.get("added_tokens_decoder") or {}).values()
         others = content if name == "added_tokens.json" else [each["content"] for each in of_config]

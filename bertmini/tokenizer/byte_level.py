@@ -147,7 +147,7 @@ class ByteLevelBPETokenizer(Tokenizer):
                 f"{directory}: no vocab.json with a merges.txt, and no tokenizer.json; give a tokenizer's "
                 "directory"
             )
-        refuse_added(directory, cls.SPECIAL_TOKENS)
+        refuse_added(directory, cls.SPECIAL_TOKENS, "BPE")
         settings = read_settings(directory / "tokenizer_config.json", RULES)
         try:
             takes_space = mask_takes_space(directory)

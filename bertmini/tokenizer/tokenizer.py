@@ -142,7 +142,7 @@ class WordPieceTokenizer(Tokenizer):
             pieces = read_pieces(rust_file)
         else:
             raise InputError(f"{directory}: no vocab.txt and no tokenizer.json; give a tokenizer's directory")
-        refuse_added(directory, SPECIAL_TOKENS)
+        refuse_added(directory, SPECIAL_TOKENS, "WordPiece")
         return cls(pieces, **settings_of(directory), backend=backend)
 
     def save_pretrained(self, directory: str | Path) -> None:
