@@ -410,8 +410,8 @@ def five_sets() -> str:
             rows.append([f"{name}: not measured yet", "", "", "", "", "", ""])
     header = ["", "runs", "seconds, median", "times bertmini's", "measure", "dev", "bertmini above it"]
     text = (
-        f"At most {measured['rows']:,} training rows. Compared are runs of the same seeds; "
-        "± is the standard error of the difference."
+        f"At most {measured['rows']:,} training rows. Compared are runs of the same seeds, in time "
+        "those with as many threads; ± is the standard error of the difference."
     )
     return "\n\n".join([table(header, rows), text, where(measured)])
 
