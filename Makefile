@@ -57,9 +57,9 @@ test:
 
 test-notebooks: colab-env
 	$(MAKE) --no-print-directory nbval
+	$(MAKE) --no-print-directory lint
 
 test-rest: .venv/ready
-	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory book
 	$(MAKE) --no-print-directory unit
 	$(MAKE) --no-print-directory site
@@ -73,7 +73,8 @@ unit: .venv/ready
 	$(PYTEST) tests --ignore tests/test_site.py $(PARALLEL) --junitxml $(REPORT)/1-unit.xml --durations 10
 
 # The only execution of the notebooks: against the built wheel, where there is torch and little else, as in Colab.
-colab: test-notebooks
+colab: colab-env
+	$(MAKE) --no-print-directory nbval
 
 colab-env:
 	rm -rf $(COLAB) $(BUILD)/wheel build  # where a former build left what is no longer there

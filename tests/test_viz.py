@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import io
 import json
 import re
 
 import pytest
 import torch
 from matplotlib.colors import to_hex
+from PIL import Image
 
 from bertmini import viz
 from bertmini.errors import InputError
+from bertmini.viz import picture as picture_module
 from bertmini.viz import style
 from bertmini.viz.attention import select_weights
 from bertmini.viz.picture import Picture
@@ -231,8 +234,11 @@ def test_a_mask_for_other_tokens_and_a_start_without_results_are_refused():
         viz.learning_curve({"BERT": {}}, limit=0.9)
 
 
-def test_a_picture_of_any_size_can_be_drawn():
-    assert Picture(130.0, 90.0).png().startswith(b"\x89PNG")
+def test_a_picture_of_any_size_can_be_drawn(monkeypatch):
+    assert picture_module.SIDE**2 < Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(picture_module, "SIDE", 2000)
+    for size in ((130.0, 90.0), (90.0, 130.0)):
+        assert max(Image.open(io.BytesIO(Picture(*size).png())).size) <= 2000
 
 
 def test_texts_on_bars_dots_and_in_legends_are_in_ink():
