@@ -9,7 +9,9 @@ import torch
 
 from bertmini import InputError, WordPieceTokenizer
 from bertmini.data.batches import TaskData
+from bertmini.data.corpus import Corpus
 from bertmini.data.task_files import Example, label_names, read_task
+from bertmini.files import new_directory
 
 
 def write(directory, **files):
@@ -358,3 +360,23 @@ def test_a_score_of_minus_one_is_a_score(monkeypatch):
     rows.features = dict.fromkeys(("sentence1", "sentence2", "label"))
     monkeypatch.setattr("bertmini.data.hub.load", lambda name: {"train": rows, "test": rows})
     assert [each.label for each in read_task("hf:scores", "regress")["test"]] == [-1.0, 0.5]
+
+
+def test_single_texts_among_pairs_are_refused():
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
+    mixed = [Example("a", None, "0"), Example("a", "a", "0")]
+    for examples in (mixed, mixed[::-1]):
+        with pytest.raises(InputError, match="some examples are pairs of texts, others single ones"):
+            TaskData(examples, tokenizer, ["0"], 4, 12, 0)
+
+
+def test_a_text_is_no_list_of_sentences():
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
+    with pytest.raises(InputError, match="a document is a string; expected its sentences"):
+        Corpus.from_documents(["a a"], tokenizer)
+
+
+def test_a_place_where_another_disk_begins_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.path.ismount", lambda path: True)
+    with pytest.raises(InputError, match="is where another disk begins"), new_directory(tmp_path / "out"):
+        pytest.fail("it wrote")

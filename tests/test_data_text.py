@@ -358,3 +358,13 @@ def test_a_link_to_a_folder_is_not_passed_over(tmp_path):
     (tmp_path / "data" / "linked").symlink_to(tmp_path / "books")
     with pytest.raises(InputError, match="linked is a link to a folder; name that folder, too"):
         read_documents(tmp_path / "data")
+
+
+def test_utf_16_is_named_and_a_file_that_is_none_is_refused(tmp_path):
+    (tmp_path / "a").write_bytes("One. Two.".encode("utf-16"))
+    with pytest.raises(InputError, match="a is UTF-16; give that as its encoding"):
+        read_documents(tmp_path / "a")
+    assert read_documents(tmp_path / "a", encoding="utf-16") == [["One.", "Two."]]
+    (tmp_path / "a").write_bytes(b"One. Two.")
+    with pytest.raises(InputError, match="a:1 is not utf-16"):
+        read_documents(tmp_path / "a", encoding="utf-16")

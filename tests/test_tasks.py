@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
 from bertmini import BertConfig, BertForMaskedLM, BertForPreTraining, InputError, WordPieceTokenizer
+from bertmini.commands.compressing import Compress
+from bertmini.commands.options import CompressTraining
 from bertmini.data.batches import TaskData
 from bertmini.data.task_files import Example
 from bertmini.tasks import TASKS, classes_of, finetune, load_for_task, task_options
@@ -17,6 +21,7 @@ from bertmini.tasks.pretrain import (
     held_out_metrics,
     pretrain,
     read_corpus,
+    read_part,
     training_data,
 )
 from bertmini.tasks.regress import measure as measure_scores
@@ -307,3 +312,18 @@ def test_a_dev_part_of_one_score_cannot_choose(tmp_path):
     (tmp_path / "dev.tsv").write_text("text\tscore\na\t1\n")
     with pytest.raises(InputError, match="dev: all examples have the score 1, with which nothing can"):
         TASKS["regress"].read(str(tmp_path))
+
+
+def test_of_a_prepared_corpus_the_part_is_the_one_that_is_named(monkeypatch):
+    monkeypatch.setattr("bertmini.tasks.pretrain.is_prepared", lambda data: True)
+    monkeypatch.setattr("bertmini.tasks.pretrain.Prepared", lambda *given: given)
+    parts = {split: read_part("made", split)[1] for split in ("train", "dev", "test")}
+    assert parts == {"train": "train", "dev": "dev", "test": "dev"}
+    with pytest.raises(InputError, match="made was read when it was prepared"):
+        read_part("made", "test", encoding="latin-1")
+
+
+@pytest.mark.parametrize(("asked", "read"), [(None, 256), (64, 64), (512, 256)])
+def test_what_is_compressed_is_read_as_far_as_it_was_before(asked, read):
+    command = Compress(out="out", training=CompressTraining(max_length=asked))
+    assert command.max_length(SimpleNamespace(max_length=256)) == read

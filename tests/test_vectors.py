@@ -12,6 +12,7 @@ from scipy.stats import pearsonr, spearmanr
 
 from bertmini import BertConfig, BertForMaskedLM, Embedder, InputError, Predictor, WordPieceTokenizer
 from bertmini.cli import main
+from bertmini.compress.prune import HEADS, importance
 from bertmini.config import FAMILIES
 from bertmini.data.packing import pack
 from bertmini.data.task_files import Example
@@ -337,3 +338,14 @@ def test_every_family_gives_vectors_and_comes_back(family, tmp_path):
     model.save_pretrained(tmp_path)
     assert BiEncoder.from_pretrained(tmp_path).fresh == ()
     assert (model.pooler is None) == (family == "distilbert")
+
+
+def test_heads_of_a_bi_encoder_have_an_importance():
+    config = BertConfig(vocab_size=6, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                        intermediate_size=32, max_position_embeddings=16)  # fmt: skip
+    tokenizer = WordPieceTokenizer(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a"])
+    pairs = [Example("a", "a a", 1.0), Example("a a a", "a", 0.0)]
+    batch = vectors.PairData(pairs, tokenizer, 2, 16, 0).batch(0)
+    (found,) = importance(BiEncoder(config), [batch], HEADS, vectors.loss)
+    assert found.shape == (2,)
+    assert (found > 0).all()
