@@ -215,6 +215,7 @@ def measure(name: str, options: argparse.Namespace) -> Measured:
     whole = models["whole"]
     models["bf16"] = whole
     found["bf16"] = quality(whole, directories["whole"], "bf16")
+    found["bf16"]["bytes"] = size_of(whole)["bytes"] // 2  # of a file; autocast keeps float32 in memory
     for peer, model in peers(whole, options.compile):
         models[peer] = model.eval()
         found[peer] = quality(model, directories["whole"]) if "compiled" not in peer else {}

@@ -7,7 +7,11 @@ of texts to a trained model; quality is that on the dev part after it (trec has 
 nobody is fast by stopping short. All take turns. What an earlier call measured with the same settings stays
 and is not measured again.
 
-    python benchmarks/finetuning.py --data DATA --model MODEL [--sets rte stsb …] [--rows 8000] [--seeds 3]
+Quality wants many rows and seeds, and the tuned Trainer beside ours; the defaults take several times as long,
+by a ratio that fewer rows show as well. So there are two files of results (--name):
+
+    python benchmarks/finetuning.py --data DATA --model MODEL --peers trainer_tuned
+    python benchmarks/finetuning.py --data DATA --model MODEL --name finetuning_defaults --rows 800 --seeds 1
 """
 
 from __future__ import annotations
@@ -144,17 +148,18 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=8000, help="training rows of each set at most")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--peers", nargs="*", choices=["trainer", "trainer_tuned"], default=["trainer"])
+    parser.add_argument("--name", default="finetuning", help="of the file of results")
     options = parser.parse_args()
     keep_freed_memory()
     settings = {"rows": options.rows, "epochs": EPOCHS, "batch_size": BATCH, "learning_rate": LEARNING_RATE}
-    earlier("finetuning", settings)
+    earlier(options.name, settings)
     begun: set[str] = set()
     for name in options.sets:
         kind, measure = SETS[name], MEASURES[SETS[name]]
         splits = read_task(options.data / name, kind)
         unseen = splits.get("dev", splits.get("test", []))
         rows = min(options.rows, len(splits["train"]))
-        runs = earlier("finetuning", settings).get(name, {}).get("runs", {})
+        runs = earlier(options.name, settings).get(name, {}).get("runs", {})
         for seed in range(options.seeds):
             chosen = random.Random(seed).sample(splits["train"], rows)
             for who in ("bertmini", *options.peers):
@@ -170,8 +175,8 @@ def main() -> None:
                 runs[who].append(run | {measure: quality(kind, predict(unseen), unseen)})
                 print(name, who, runs[who][-1], flush=True)
                 found = {"rows": rows, "measure": measure, "runs": runs, **compared(measure, runs)}
-                save("finetuning", settings | earlier("finetuning", settings) | {name: found})
-    print(json.dumps(earlier("finetuning"), indent=2))
+                save(options.name, settings | earlier(options.name, settings) | {name: found})
+    print(json.dumps(earlier(options.name), indent=2))
 
 
 if __name__ == "__main__":

@@ -61,15 +61,12 @@ def finetuning(found: dict[str, Any]) -> Iterator[Row]:
             for who, of in runs.items()
         }
         goals = {"trainer": 3 if data in ("emotion", "sst2") else 2.5, "trainer_tuned": 1.1}
-        for who, peer in peers.items():
-            if who in found[data]["time_ratios"]:
-                ratio = versus(found[data]["time_ratios"][who], goals[who])
-                name = f"fine-tuning, {data}, time ({measure})"
-                yield name, told["bertmini"], f"{told[who]} {peer}", ratio, ""
-        if error := found[data].get("standard_error", {}).get("trainer"):
-            above = found[data]["above"]["trainer"]
-            ratio = versus(above / error, -2)
-            yield f"fine-tuning, {data}, quality above Trainer's, in standard errors", "", "", ratio, ""
+        for who, ratio in found[data]["time_ratios"].items():
+            name = f"fine-tuning, {data}, {found[data]['rows']:,} rows, time ({measure})"
+            yield name, told["bertmini"], f"{told[who]} {peers[who]}", versus(ratio, goals[who]), ""
+        for who, error in found[data]["standard_error"].items():
+            ratio = versus(found[data]["above"][who] / error, -2)
+            yield f"fine-tuning, {data}, quality above {peers[who]}, in standard errors", "", "", ratio, ""
 
 
 def inference(found: dict[str, Any]) -> Iterator[Row]:
@@ -120,7 +117,8 @@ def export(found: dict[str, Any]) -> Iterator[Row]:
 
 
 TABLES = {
-    "pretraining_step": pretraining_step, "finetuning": finetuning, "inference": inference,
+    "pretraining_step": pretraining_step, "finetuning": finetuning,
+    "finetuning_defaults": finetuning, "inference": inference,
     "preparation": preparation, "import_time": import_time, "cost": cost, "export": export,
 }  # fmt: skip
 

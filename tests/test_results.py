@@ -269,9 +269,15 @@ def test_the_five_sets_show_quality_and_time_beside_trainer(folder):
     measured = {"machine": MACHINE, "versions": VERSIONS, "rows": 8000, "stsb": stsb}
     (folder / "finetuning.json").write_text(json.dumps(measured))
     text = results.five_sets()
-    assert "| stsb, bertmini | 2 | 101 |  | pearson | 0.850 (from 0.800 to 0.900) |  |" in text
-    assert "| stsb, Trainer | 1 | 303 | 3.0 | pearson | 0.750 | +0.050 ± 0.020 |" in text
+    assert "| stsb, 5,749 rows, bertmini | 2 | 101 |  | pearson | 0.850 (from 0.800 to 0.900) |  |" in text
+    assert "| stsb, 5,749 rows, Trainer | 1 | 303 | 3.00 | pearson | 0.750 | +0.050 ± 0.020 |" in text
     assert "| rte: not measured yet |" in text
+    assert "--name finetuning_defaults" in text
+    stsb["rows"] = 800
+    (folder / "finetuning_defaults.json").write_text(json.dumps(measured))
+    text = results.five_sets()
+    assert "| stsb, 800 rows, Trainer | 1 | 303 |" in text
+    assert "--name finetuning_defaults" not in text
 
 
 def test_school_questions_stand_beside_their_floors(folder):
@@ -353,3 +359,28 @@ def test_the_gazettes_tasks_stand_between_floor_and_ceiling_and_faults_are_named
     assert "| emotion | 2 | joy 75.0% | fear 25.0% | 7 of 1,000 |" in text
     assert "20,000 documents in 6.2 seconds" in text
     assert "0 of dev, 1 of test" in text
+
+
+def test_what_was_made_smaller_shows_quality_size_and_time_and_what_nothing_beats(folder):
+    assert "python benchmarks/compress.py" in results.compress()
+
+    def model(accuracy: float, batch: float, **size: int) -> dict:
+        seconds = {results.SHAPES[0]: {"median": batch}, results.SHAPES[1]: {"median": batch / 8}}
+        return {"accuracy": accuracy, "seconds": seconds, **size}
+
+    models = {
+        "whole": model(0.875, 0.2, bytes=40_000_000, zipped_bytes=37_000_000),
+        "heads 50 %": model(0.85, 0.16, bytes=35_000_000, zipped_bytes=32_000_000),
+        "int8 of torchao": model(0.9, 0.1),
+        "float32, compiled": {"seconds": model(0, 0.4)["seconds"]},
+    }
+    fronts = {results.SHAPES[0]: ["int8 of torchao"], "bytes": ["heads 50 %", "whole"]}
+    gazette = {"models": models, "fronts": fronts, "rows": 1600, "test_rows": 1000, "epochs": 5, "again": 3}
+    measured = {"machine": MACHINE, "versions": VERSIONS, "gazette": gazette}
+    (folder / "compress.json").write_text(json.dumps(measured))
+    text = results.compress()
+    assert "| whole | 87.5% | 40.0 | 37.0 | 200.00 | 25.00 |" in text
+    assert "| int8 of torchao | 90.0% |  |  | 100.00 | 12.50 |" in text
+    assert "| float32, compiled |  |  |  | 400.00 | 50.00 |" in text
+    assert "bytes: heads 50 %, whole." in text
+    assert "python benchmarks/compress.py real" in text

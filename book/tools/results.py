@@ -390,9 +390,15 @@ def tagging() -> str:
 
 
 def five_sets() -> str:
-    measured = read("finetuning")
-    if measured is None:
-        return missing("python benchmarks/finetuning.py --data DATA --model MODEL")
+    script = "python benchmarks/finetuning.py --data DATA --model MODEL"
+    peers = {"finetuning": "--peers trainer_tuned", "finetuning_defaults": "--name finetuning_defaults"}
+    return "\n\n".join(
+        beside_trainer(measured) if (measured := read(name)) else missing(f"{script} {options}")
+        for name, options in peers.items()
+    )
+
+
+def beside_trainer(measured: Measured) -> str:
     names = {"bertmini": "bertmini", "trainer": "Trainer", "trainer_tuned": "Trainer, tuned"}
     rows = []
     for name in ("emotion", "sst2", "trec", "rte", "stsb"):
@@ -400,18 +406,19 @@ def five_sets() -> str:
         for who, runs in of_set["runs"].items():
             measure = of_set.get("measure", "accuracy")
             seconds = statistics.median(run["seconds"] for run in runs)
-            ratio = f"{of_set['time_ratios'][who]:.1f}" if who in of_set["time_ratios"] else ""
+            ratio = f"{of_set['time_ratios'][who]:.2f}" if who in of_set["time_ratios"] else ""
             found = decimals([run[measure] for run in runs])
             above = f"{of_set['above'][who]:+.3f}" if who in of_set["above"] else ""
             if who in of_set["standard_error"]:
                 above += f" ± {of_set['standard_error'][who]:.3f}"
-            rows.append([f"{name}, {names[who]}", len(runs), f"{seconds:,.0f}", ratio, measure, found, above])
+            label = f"{name}, {of_set['rows']:,} rows, {names[who]}"
+            rows.append([label, len(runs), f"{seconds:,.0f}", ratio, measure, found, above])
         if not of_set["runs"]:
             rows.append([f"{name}: not measured yet", "", "", "", "", "", ""])
     header = ["", "runs", "seconds, median", "times bertmini's", "measure", "dev", "bertmini above it"]
     text = (
-        f"At most {measured['rows']:,} training rows. Compared are runs of the same seeds, in time "
-        "those with as many threads; ± is the standard error of the difference."
+        "Compared are runs of the same seeds, in time those with as many threads; ± is the standard error of "
+        "the difference."
     )
     return "\n\n".join([table(header, rows), text, where(measured)])
 
@@ -620,6 +627,50 @@ def translation() -> str:
     return "\n\n".join([table(header, rows), where(measured)])
 
 
+SHAPES = ("32 rows of 64 tokens", "1 row of 32 tokens")  # that times are measured at
+
+
+def compress() -> str:
+    measured = read("compress")
+    if measured is None:
+        return missing("python benchmarks/compress.py gazette --work DIR")
+    from bertmini import viz
+
+    parts = []
+    for name, words in {"gazette": "the Gazette's emotions", "real": "real emotions"}.items():
+        if name not in measured:
+            parts += [f"**{words}**", missing(f"python benchmarks/compress.py {name} --work DIR")]
+            continue
+        of_set = measured[name]
+        rows = [
+            [
+                variant,
+                percent([each["accuracy"]]) if "accuracy" in each else "",
+                *(f"{each[size] / 1e6:.1f}" if size in each else "" for size in ("bytes", "zipped_bytes")),
+                *(f"{1e3 * each['seconds'][shape]['median']:.2f}" for shape in SHAPES),
+            ]
+            for variant, each in of_set["models"].items()
+        ]
+        told = (
+            f"{of_set['rows']:,} texts to learn from, {of_set['test_rows']:,} to answer; {of_set['epochs']} "
+            f"epochs, and {of_set['again']} after or during pruning."
+        )
+        fronts = [f"{shape}: {', '.join(names)}" for shape, names in of_set["fronts"].items()]
+        best, dots = of_set["fronts"][SHAPES[0]], {}
+        for variant, each in of_set["models"].items():
+            if "accuracy" in each and "bytes" in each:
+                cost = 1e3 * each["seconds"][SHAPES[0]]["median"]
+                dots[variant] = (cost, each["accuracy"], each["bytes"] / 1e6)
+        picture = viz.trade_off(
+            dots, [variant for variant in best if variant in dots], f"milliseconds, {SHAPES[0]}",
+            "accuracy, test", title=f"quality and time, {words}; the area is the size",
+        )  # fmt: skip
+        header = ["", "accuracy", "MB", "MB, zipped", *(f"ms, {shape}" for shape in SHAPES)]
+        parts += [f"**{words}**", table(header, rows), told]
+        parts += [f"What nothing beats, the cheapest first. {'; '.join(fronts)}.", drawn(picture)]
+    return "\n\n".join([*parts, where(measured)])
+
+
 SECTIONS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
@@ -640,6 +691,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         choice,
         translation,
         little_data,
+        compress,
         gazette,
         gazette_tasks,
     )
