@@ -89,3 +89,37 @@ def test_seeds_that_were_measured_are_left_out(script):
     assert list(little_data.left({}, 2)) == [0, 1]
     assert list(little_data.left({"a": [1, 2], "b": [1]}, 3)) == [1, 2]
     assert list(little_data.left({"a": [1, 2], "b": []}, 1)) == [0]
+
+
+def test_a_distillation_measures_teacher_student_and_who_had_none_and_goes_on(script, tmp_path, monkeypatch):
+    distillation = script("distillation")
+    gazette = sys.modules["gazette"]
+    small = gazette.Setting("classify", "accuracy", 16, 1, 8)
+    monkeypatch.setattr(distillation, "SETTINGS", {"emotion": small})
+    for name, value in {
+        "TASKS": ("emotion",),
+        "DOCUMENTS": 20,
+        "BATCH": 4,
+        "LENGTH": 64,
+        "ROUNDS": 1,
+    }.items():
+        monkeypatch.setattr(distillation, name, value)
+    monkeypatch.setattr(gazette, "DEV", 8)
+    given = ["distillation.py", "gazette", "--cache", str(tmp_path / "cache"), "--steps", "2", "--seeds"]
+    monkeypatch.setattr(sys, "argv", [*given, "1"])
+    distillation.main()
+    found = json.loads((tmp_path / "distillation.json").read_text())["gazette"]
+    assert [*found["scores"]] == ["teacher", "student", "student without a teacher"]
+    assert found["of the layers"]["teacher"] == 2 * found["of the layers"]["student"]
+    assert {*found["seconds"]["student"]} == {*distillation.SHAPES}
+
+    trained = []
+    monkeypatch.setattr(distillation, "learn", lambda *given: trained.append(given[5]) or {"accuracy": 0.5})
+    monkeypatch.setattr(sys, "argv", [*given, "2"])
+    distillation.main()
+    again = json.loads((tmp_path / "distillation.json").read_text())["gazette"]
+    assert trained == [1, 1, 1]
+    assert again["scores"]["student"]["emotion"] == found["scores"]["student"]["emotion"] | {"1": 0.5}
+    monkeypatch.setattr(sys, "argv", [*given, "1", "--steps", "3"])
+    with pytest.raises(SystemExit, match=r"gazette: measured with .*2., and now it is .*3"):
+        distillation.main()

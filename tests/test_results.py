@@ -384,3 +384,25 @@ def test_what_was_made_smaller_shows_quality_size_and_time_and_what_nothing_beat
     assert "| float32, compiled |  |  |  | 400.00 | 50.00 |" in text
     assert "bytes: heads 50 %, whole." in text
     assert "python benchmarks/compress.py real" in text
+
+
+def test_a_student_stands_beside_its_teacher_by_seed_with_what_both_cost(folder):
+    assert "python benchmarks/distillation.py gazette" in results.distillation()
+    scores = {
+        "teacher": {"topic": {"0": 0.8, "1": 0.9}, "emotion": {"0": 0.8, "1": 0.7}},
+        "student": {"topic": {"0": 0.8, "1": 0.7}, "emotion": {"0": 0.6}},
+    }
+    gazette = {
+        "scores": scores,
+        "parameters": {"teacher": 3_400_000, "student": 1_800_000},
+        "of the layers": {"teacher": 3_160_000, "student": 1_580_000},
+        "seconds": {"teacher": {"1 row": 0.004}, "student": {"1 row": 0.0025}},
+    }
+    measured = {"machine": MACHINE, "versions": VERSIONS, "gazette": gazette}
+    (folder / "distillation.json").write_text(json.dumps(measured))
+    text = results.distillation()
+    assert "| teacher | 2 | 85.0% | 75.0% | 100.0% (from 100.0% to 100.0%) |" in text
+    assert "| student | 1 | 75.0% | 60.0% | 87.5% |" in text
+    assert "| student | 1.80 | 1.58 | 2.5 |" in text
+    assert "1.60 at 1 row." in text
+    assert "python benchmarks/distillation.py real" in text

@@ -627,6 +627,45 @@ def translation() -> str:
     return "\n\n".join([table(header, rows), where(measured)])
 
 
+def distillation() -> str:
+    measured = read("distillation")
+    if measured is None:
+        return missing("python benchmarks/distillation.py gazette --cache DIR")
+    parts = []
+    for name, words in {"gazette": "the Gazette", "real": "real emotions"}.items():
+        if name not in measured:
+            parts += [f"**{words}**", missing(f"python benchmarks/distillation.py {name}")]
+            continue
+        of_set = measured[name]
+        scores = of_set["scores"]
+        tasks = list(scores["teacher"])
+        rows = []
+        for who, of_tasks in scores.items():
+            seeds = min((list(of_tasks[task]) for task in tasks), key=len)  # measured on all tasks
+            shares = [
+                statistics.mean(of_tasks[task][seed] for task in tasks)
+                / statistics.mean(scores["teacher"][task][seed] for task in tasks)
+                for seed in seeds
+            ]
+            means = [percent([statistics.mean(of_tasks[task].values())]) for task in tasks]
+            rows.append([who, len(seeds), *means, percent(shares)])
+        parts += [f"**{words}**", table(["", "seeds", *tasks, "of the teacher's"], rows)]
+        costs = [
+            [
+                who,
+                *(f"{of_set[kind][who] / 1e6:.2f}" for kind in ("parameters", "of the layers")),
+                *(f"{1e3 * seconds:.1f}" for seconds in of_shape.values()),
+            ]
+            for who, of_shape in of_set["seconds"].items()
+        ]
+        shapes = list(of_set["seconds"]["teacher"])
+        header = ["", "million parameters", "in the layers", *(f"ms, {shape}" for shape in shapes)]
+        times = of_set["seconds"]
+        faster = [f"{times['teacher'][shape] / times['student'][shape]:.2f} at {shape}" for shape in shapes]
+        parts += [table(header, costs), f"So many times faster is the student: {', '.join(faster)}."]
+    return "\n\n".join([*parts, where(measured)])
+
+
 SHAPES = ("32 rows of 64 tokens", "1 row of 32 tokens")  # that times are measured at
 
 
@@ -691,6 +730,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
         choice,
         translation,
         little_data,
+        distillation,
         compress,
         gazette,
         gazette_tasks,
