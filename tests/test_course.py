@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from bertmini import course
+from bertmini.course.ablations import Ablation
 from bertmini.course.exercises import exercise, expect_tensor, run
 from bertmini.errors import InputError
 from bertmini.model import attention, encoder
@@ -343,3 +345,53 @@ def test_an_exercise_that_is_none_is_told_with_those_that_are():
 def test_slips_at_the_edge_are_found_and_shown(number, attempt, told, capsys):
     course.check(number, attempt)
     assert told in said(capsys)
+
+
+def ablation_results(folder):
+    """Three rows, the last of which has no questions yet; the second learned with two seeds."""
+
+    def pretrained(seed, perplexity):
+        return {"seed": seed, "dev": {"mlm_perplexity": perplexity}}
+
+    runs = {
+        "a": pretrained(0, 8.0), "b": pretrained(1, 9.0), "c": pretrained(0, 7.0), "d": pretrained(1, 8.0),
+        "qa": {"seed": 0, "f1": 0.5, "dev": 0.6}, "qc": {"seed": 0, "f1": 0.75, "dev": 0.6},
+    }  # fmt: skip
+    rows = [
+        {"name": "BERT", "runs": {"pretraining": ["a", "b"], "questions": ["qa"]}},
+        {"name": "more", "runs": {"pretraining": ["c", "d"], "questions": ["qc"]}},
+        {"name": "less", "runs": {"pretraining": ["a"], "questions": []}},
+    ]
+    table = {"measures": {"questions": "f1"}, "rows": rows}
+    (folder / "ablations.json").write_text(json.dumps({"tables": {"sizes": table}, "runs": runs}))
+    return folder / "ablations.json"
+
+
+def test_ablations_are_compared_by_seed_and_drawn_where_all_is_measured(tmp_path, capsys):
+    sizes = Ablation(ablation_results(tmp_path), "sizes", ["mlm_perplexity", "questions"])
+    assert sizes.scores["mlm perplexity"]["more"] == {0: 7.0, 1: 8.0}
+    sizes.compare("BERT")
+    assert capsys.readouterr().out.splitlines() == [
+        "not measured yet, or not in full: less",
+        "more, mlm perplexity: -1.000 ± 0.000, 2 seeds: beyond chance",
+        "more, questions, f1: +0.250, one seed: no conclusion",
+    ]
+    alt = sizes.picture("Sizes").alt
+    assert "Sizes. mlm perplexity: BERT 8.5 (2 runs), more 7.5 (2 runs)" in alt
+    assert "less" not in alt
+
+
+def test_ablations_that_are_not_there_are_named_with_their_command(tmp_path, capsys):
+    for file in (tmp_path / "none.json", ablation_results(tmp_path)):
+        masks = Ablation(file, "masks", ["questions"])
+        masks.compare("dynamic")
+        assert "benchmarks/ablations.py --tables masks" in capsys.readouterr().out
+        assert masks.picture() is None
+
+
+def test_results_of_another_form_are_refused_in_a_line(tmp_path):
+    with pytest.raises(InputError, match=r"not the results of .*sizes has none of nsp_accuracy"):
+        Ablation(ablation_results(tmp_path), "sizes", ["nsp_accuracy"])
+    (tmp_path / "list.json").write_text("[]")
+    with pytest.raises(InputError, match=r"list\.json: not the results"):
+        Ablation(tmp_path / "list.json", "sizes", ["questions"])
