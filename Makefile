@@ -126,7 +126,7 @@ bench: .venv/ready
 	$(RUN) benchmarks/inference.py --data "$$BERTMINI_DATA" --model $(MINILM)
 	$(RUN) benchmarks/finetuning.py --data "$$BERTMINI_DATA" --model $(MINILM) --peers trainer_tuned
 	$(RUN) benchmarks/finetuning.py --data "$$BERTMINI_DATA" --model $(MINILM) --name finetuning_defaults \
-		--rows 800 --seeds 1
+		--rows 1600 --seeds 1
 	$(RUN) benchmarks/emotion.py --data "$$BERTMINI_DATA/emotion" --model $(MINILM)
 	$(RUN) benchmarks/export.py --model $(MINILM)
 	@$(RUN) benchmarks/table.py

@@ -11,7 +11,7 @@ Quality wants many rows and seeds, and the tuned Trainer beside ours; the defaul
 by a ratio that fewer rows show as well. So there are two files of results (--name):
 
     python benchmarks/finetuning.py --data DATA --model MODEL --peers trainer_tuned
-    python benchmarks/finetuning.py --data DATA --model MODEL --name finetuning_defaults --rows 800 --seeds 1
+    python benchmarks/finetuning.py --data DATA --model MODEL --name finetuning_defaults --rows 1600 --seeds 1
 """
 
 from __future__ import annotations
