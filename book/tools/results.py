@@ -391,7 +391,10 @@ def tagging() -> str:
 
 def five_sets() -> str:
     script = "python benchmarks/finetuning.py --data DATA --model MODEL"
-    peers = {"finetuning": "--peers trainer_tuned", "finetuning_defaults": "--name finetuning_defaults --rows 1600"}
+    peers = {
+        "finetuning": "--peers trainer_tuned",
+        "finetuning_defaults": "--name finetuning_defaults --rows 1600",
+    }
     return "\n\n".join(
         beside_trainer(measured) if (measured := read(name)) else missing(f"{script} {options}")
         for name, options in peers.items()
