@@ -389,9 +389,17 @@ def test_ablations_that_are_not_there_are_named_with_their_command(tmp_path, cap
         assert masks.picture() is None
 
 
+def test_a_model_that_was_not_asked_a_question_has_no_row(tmp_path, capsys):
+    sizes = Ablation(ablation_results(tmp_path), "sizes", ["mlm_perplexity", "nsp_accuracy"])
+    assert sizes.rows == []
+    sizes.compare("BERT")
+    assert "not measured yet" in capsys.readouterr().out
+
+
 def test_results_of_another_form_are_refused_in_a_line(tmp_path):
+    (tmp_path / "runs.json").write_text('{"tables": {"sizes": {"rows": [{"name": "BERT"}]}}}')
     with pytest.raises(InputError, match=r"not the results of .*sizes has none of nsp_accuracy"):
-        Ablation(ablation_results(tmp_path), "sizes", ["nsp_accuracy"])
+        Ablation(tmp_path / "runs.json", "sizes", ["nsp_accuracy"])
     (tmp_path / "list.json").write_text("[]")
     with pytest.raises(InputError, match=r"list\.json: not the results"):
         Ablation(tmp_path / "list.json", "sizes", ["questions"])

@@ -19,7 +19,8 @@ class Ablation:
     Args:
         file: of the results, `benchmarks/results/ablations.json` of the repository. It may be missing.
         title: the table's, such as "directions".
-        columns: tasks, and measures of held-out text after pretraining, such as "mlm_perplexity".
+        columns: tasks, and measures of held-out text after pretraining, such as "mlm_perplexity". Some models
+            are not asked all of them.
 
     Attributes:
         scores: by column and by row the results, each by its seed.
@@ -40,8 +41,9 @@ class Ablation:
                 label = f"{task}, {measure}" if task == column else column.replace("_", " ")
                 self.scores[label] = {
                     row["name"]: {
-                        run["seed"]: run["dev"][column] if task == "pretraining" else run[measure]
+                        run["seed"]: found[measure]
                         for run in (measured["runs"][key] for key in row["runs"][task])
+                        if measure in (found := run["dev"] if task == "pretraining" else run)
                     }
                     for row in table["rows"]
                 }
