@@ -182,6 +182,15 @@ def test_every_chapter_and_no_other_notebook_is_in_the_contents():
     assert {f"notebooks/{path.stem}" for path in NOTEBOOKS.glob("*.ipynb")} == made
 
 
+def test_the_readme_lists_every_chapter_by_its_title():
+    readme = (ROOT / "README.md").read_text("utf-8")
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    chapters = [entry for part in toc["parts"] for entry in part["chapters"] if "title" in entry]
+    named = [entry for entry in chapters if f"[{entry['title']}](" in readme and entry["file"] in readme]
+    assert len(chapters) > len(CHAPTERS)  # and the page to read at the end
+    assert named == chapters
+
+
 def test_the_address_stands_once():
     """Everything else follows from `_config.yml`."""
     assert published().startswith("https://")
