@@ -118,7 +118,7 @@ def tyro_parse(name: str, arguments: list[str], default: Any = None) -> Any:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
                 COMMANDS[name], args=arguments, default=default, prog=f"bertmini {name}",
-                config=(*single_flags, tyro.conf.OmitArgPrefixes),
+                config=(*single_flags, tyro.conf.OmitArgPrefixes, tyro.conf.SuppressFixed),
             )  # fmt: skip
     except SystemExit as exit:
         if not exit.code:

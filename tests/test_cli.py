@@ -40,6 +40,13 @@ def test_every_option_is_explained(name, capsys):
         assert len(explanation.split()) >= 3, option
 
 
+def test_help_offers_no_option_that_cannot_be_given(capsys):
+    assert main(["lr-find", "classify", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "--rates" in told
+    assert "--resume" not in told
+
+
 def test_help_of_a_group_names_its_members(capsys):
     assert main(["finetune", "--help"]) == 0
     told = capsys.readouterr().out
