@@ -25,7 +25,7 @@ from bertmini.cli import main
 from bertmini.data.questions import Answer, Question, read_questions
 from bertmini.tasks import TASKS, finetune, load_for_task, qa, squad, task_options
 from bertmini.tasks.qa import best_spans, threshold_of
-from bertmini.tasks.windows import PIECE, QuestionData, WindowRows, encode, slide, windows
+from bertmini.tasks.windows import PIECE, QuestionData, Window, WindowRows, encode, slide, windows
 from bertmini.tokenizer.normalize import end_of_letter
 from bertmini.viz.answers import answer_places, break_lines
 
@@ -589,6 +589,37 @@ def test_answers_of_a_long_passage_are_those_of_its_best_window(model, tokenizer
     assert found["score"] == pytest.approx(math.exp(score - total), abs=1e-5)
     for one, two in itertools.combinations(found["best"], 2):
         assert one["end"] <= two["start"] or two["end"] <= one["start"]
+
+
+def test_an_answer_counts_again_when_the_better_one_beside_it_gives_way():
+    """The second window's answer is better than the first's second one, and worse than the third's."""
+    reading = qa.Reading(Question("who", "mara sails home . tom sings today ."))
+    offsets = np.array([[i, i + 1] for i in range(35)])
+    window = Window(np.empty(0, np.int64), np.zeros(35, np.int64), offsets, (0, 35))
+    of_windows = [([5.0, 3.0], [(0, 3), (10, 14)]), ([4.0], [(13, 20)]), ([6.0], [(18, 25)])]
+    for scores, places in of_windows:
+        in_row = [(first + window.first, last + window.first) for first, last in places]
+        reading.add(window, qa.Spans(scores, in_row, 0.0, 0.0))
+    told = reading.told(None)
+    assert [(each["start"], each["end"]) for each in told["best"]] == [(18, 26), (0, 4), (10, 15)]
+    assert (told["start"], told["end"]) == (18, 26)
+    assert reading.text == told["answer"]
+
+
+def test_the_threshold_takes_its_place_beside_the_settings_of_other_tasks(origin, tokenizer, tmp_path):
+    other = {"task_specific_params": {"summarization": {"num_beams": 2}}}
+    before = BertForPreTraining.from_pretrained(origin)
+    before.config = before.config.replace(extra=before.config.extra | other)
+    before.save_pretrained(tmp_path)
+    questions = voyage(8, unanswered=True)
+    model = load_for_task(TASKS["qa"], questions, tmp_path)
+    assert model.config.extra["task_specific_params"] == {
+        "summarization": {"num_beams": 2},
+        "question-answering": {"threshold": 0.0},
+    }
+    qa.settle(model, qa.data(questions, tokenizer, model.config, max_length=32))
+    assert model.config.extra["task_specific_params"]["summarization"] == {"num_beams": 2}
+    assert isinstance(threshold_of(model.config), float)
 
 
 def test_a_long_passage_is_read_without_holding_its_windows(tokenizer):

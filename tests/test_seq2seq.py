@@ -569,6 +569,13 @@ def test_decoding_is_read_from_what_others_wrote(said):
     assert seq2seq.decoding_of(config) == (Decoding(4) if said else Decoding())
 
 
+def test_how_a_model_writes_takes_its_place_beside_the_settings_of_other_tasks():
+    others = {"summarization": {"num_beams": 2}, "seq2seq": {"num_beams": 8}}
+    config = new_model(8).config.replace(extra={"task_specific_params": others})
+    found = seq2seq.with_decoding(config, Decoding(3)).extra["task_specific_params"]
+    assert found == {"summarization": {"num_beams": 2}, "seq2seq": {"num_beams": 3, "length_penalty": 1.0}}
+
+
 def test_decoding_in_words_is_refused():
     config = new_model(8).config.replace(extra={"task_specific_params": {"seq2seq": {"num_beams": "4"}}})
     with pytest.raises(InputError, match="num_beams is '4'; expected a number"):

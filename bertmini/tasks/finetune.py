@@ -98,7 +98,7 @@ def load_for_task(
     before.refuse_quantized()
     fields = task.head(examples) | settings
     if "extra" in fields:
-        fields["extra"] = before.extra | fields["extra"]
+        fields["extra"] = joined(before.extra, fields["extra"])
     kind = kind or task.MODEL
     if from_scratch:
         model = kind(before.replace(**fields))
@@ -108,6 +108,15 @@ def load_for_task(
             return model
     model.begin_head(task.start(examples))
     return model
+
+
+def joined(extra: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Further fields of a config.json with a task's own; an entry of another task stays beside it."""
+    both = {name: (extra.get(name), value) for name, value in own.items()}
+    return extra | {
+        name: theirs | ours if isinstance(theirs, dict) and isinstance(ours, dict) else ours
+        for name, (theirs, ours) in both.items()
+    }
 
 
 def begin_anew(model: Any, layers: int = 0) -> None:

@@ -19,6 +19,7 @@ from bertmini.data.questions import Question, read_questions
 from bertmini.errors import InputError
 from bertmini.inference import Precision, in_order, longest_row, refuse_nan
 from bertmini.model.questions import BertForQuestionAnswering
+from bertmini.tasks.finetune import joined
 from bertmini.tasks.squad import best_threshold, measure
 from bertmini.tasks.windows import QuestionData, Window, WindowRows, windows
 from bertmini.tokenizer.normalize import end_of_letter
@@ -145,33 +146,41 @@ class Reading:
     """What has been found in a passage so far, window by window."""
 
     question: Question
-    found: list[tuple[float, int, int]] = field(default_factory=list)  # score, and its characters
+    found: list[tuple[float, int, int]] = field(default_factory=list)  # score and characters, of all windows
     total: float = -math.inf
     null: float = math.inf  # the lowest of the windows: each without the answer says that there is none
 
     def add(self, window: Window, spans: Spans) -> None:
-        """Take in the answers of a window, and keep the best of all of which no two overlap."""
+        """Take in the answers of a window."""
         for score, (first, last) in zip(spans.scores, spans.places, strict=True):
             start, end = window.offsets[first - window.first, 0], window.offsets[last - window.first, 1]
             self.found.append((score, int(start), end_of_letter(self.question.context, int(end))))
-        kept: list[tuple[float, int, int]] = []
-        for score, start, end in sorted(self.found, key=lambda each: -each[0]):
-            if len(kept) < ANSWERS and all(end <= s or e <= start for _, s, e in kept):
-                kept.append((score, start, end))
-        self.found = kept
         self.total = float(np.logaddexp(self.total, spans.total))
         self.null = min(self.null, spans.null)
 
     @property
+    def best(self) -> list[tuple[float, int, int]]:
+        """The best answers of which no two overlap, the best first.
+
+        They are chosen when all windows are read: an answer that gives way to a better one counts again where
+        that one gives way, too.
+        """
+        kept: list[tuple[float, int, int]] = []
+        for score, start, end in sorted(self.found, key=lambda each: -each[0]):
+            if len(kept) < ANSWERS and all(end <= s or e <= start for _, s, e in kept):
+                kept.append((score, start, end))
+        return kept
+
+    @property
     def text(self) -> str:
         """The best answer, exactly as the passage has it."""
-        _, start, end = self.found[0]
+        _, start, end = max(self.found, key=lambda each: each[0])
         return self.question.context[start:end]
 
     @property
     def doubt(self) -> float:
         """By how much the score of no answer is higher than that of the best one."""
-        return self.null - self.found[0][0]
+        return self.null - max(score for score, *_ in self.found)
 
     def is_answered(self, threshold: float | None) -> bool:
         """Whether the best answer is given; without a threshold it always is."""
@@ -188,7 +197,7 @@ class Reading:
                 "start": start,
                 "end": end,
             }
-            for score, start, end in self.found
+            for score, start, end in self.best
         ]
         none = {"answer": "", "score": round(math.exp(self.null - total), 6), "start": None, "end": None}
         answer = best[0] if self.is_answered(threshold) else none
@@ -245,7 +254,7 @@ def settle(model: BertForQuestionAnswering, data: QuestionData) -> None:
     threshold = best_threshold(
         data.questions, [reading.text for reading in found], [reading.doubt for reading in found]
     )
-    model.config = model.config.replace(extra=model.config.extra | settings(threshold))
+    model.config = model.config.replace(extra=joined(model.config.extra, settings(threshold)))
 
 
 def predict(
@@ -257,7 +266,7 @@ def predict(
 ) -> Iterator[dict[str, Any]]:
     """An answer for each question and its passage, in order.
 
-    A passage may have any length: it is read window by window, and only the best answers so far are kept.
+    A passage may have any length: it is read window by window, and only the best answers of each are kept.
 
     Args:
         model: in evaluation mode.

@@ -25,6 +25,7 @@ from bertmini.model.attention import sequence_to_sequence_mask
 from bertmini.model.heads import IGNORED
 from bertmini.model.seq2seq import BertForSequenceToSequence, change_vocabulary
 from bertmini.tasks.decoding import Decoding, beam_search
+from bertmini.tasks.finetune import joined
 from bertmini.tokenizer import Tokenizer, WordPieceTokenizer
 from bertmini.tokenizer.normalize import decompose, is_cjk, is_punctuation
 from bertmini.training.loop import to_device
@@ -260,7 +261,7 @@ def decoding_of(config: BertConfig) -> Decoding:
 
 def with_decoding(config: BertConfig, how: Decoding) -> BertConfig:
     """The same configuration, which says how the model writes."""
-    return config.replace(extra=config.extra | {"task_specific_params": {NAME: asdict(how)}})
+    return config.replace(extra=joined(config.extra, {"task_specific_params": {NAME: asdict(how)}}))
 
 
 def learn_vocabulary(
