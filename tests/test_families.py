@@ -110,6 +110,17 @@ def test_every_head_gives_the_numbers_of_transformers(family, kind, seed, tmp_pa
     assert compared
 
 
+@pytest.mark.parametrize("family", THEIRS)
+@pytest.mark.parametrize("kind", ["ForSequenceClassification", "ForTokenClassification"])
+def test_the_dropout_before_a_head_is_that_of_transformers(family, kind, tmp_path):
+    config = random_config(family, random.Random(0)).replace(classifier_dropout=0.3, hidden_dropout_prob=0.05)
+    model = OURS[kind](config)
+    model.save_pretrained(tmp_path)
+    theirs = getattr(transformers, THEIRS[family] + kind).from_pretrained(tmp_path)
+    before_head = getattr(theirs, "dropout", None) or theirs.classifier.dropout  # within RoBERTa's classifier
+    assert model.dropout.p == before_head.p
+
+
 @pytest.mark.parametrize(("family", "kind"), CASES)
 def test_files_of_transformers_load_and_go_back(family, kind, tmp_path):
     model, theirs = pair(family, kind, 0, tmp_path)

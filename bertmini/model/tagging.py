@@ -24,7 +24,8 @@ class BertForTokenClassification(PretrainedModel):
     def __init__(self, config: BertConfig) -> None:
         super().__init__(config)
         self.bert = Bert(config, add_pooler=False)
-        rate = config.classifier_dropout
+        # DistilBERT's classifier_dropout is of whole texts: its config.json calls it seq_classif_dropout.
+        rate = None if config.model_type == "distilbert" else config.classifier_dropout
         self.dropout = Dropout(config.hidden_dropout_prob if rate is None else rate)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
         self.initialize()
