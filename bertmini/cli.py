@@ -219,6 +219,14 @@ def main(arguments: list[str] | None = None) -> int:
     except RuntimeError as error:
         if "allocate memory" in str(error):  # as torch says it on a CPU
             return out_of_memory(error, command)
+        if re.search(r"\bC(\+\+)? compiler\b", str(error)):  # as torch.compile says it on a CPU and on a GPU
+            if is_main():
+                print(
+                    "bertmini: error: --compile needs a C++ compiler, and none is found here; install one, "
+                    "name it in the variable CXX, or leave --compile out",
+                    file=sys.stderr,
+                )
+            return 2
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and is_lost_connection(error):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher's comes soon, and would cut this off
             print(f"bertmini: error: another process of this run has died; {kept(command)}", file=sys.stderr)

@@ -392,6 +392,19 @@ def test_a_full_memory_is_one_line(kind, capsys, monkeypatch):
     assert told.count("\n") == 1
 
 
+def test_compiling_without_a_compiler_is_refused(refused, mood_files, pretrained, tmp_path, monkeypatch):
+    from torch import nn
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    def compile(model, **how):
+        raise InvalidCxxCompiler
+
+    monkeypatch.setattr(nn.Module, "compile", compile)
+    common = f"--model {pretrained} --out {tmp_path / 'out'} --compile"
+    told = refused(f"finetune classify --data {mood_files} {common}")
+    assert "--compile needs a C++ compiler" in told
+
+
 def test_the_wrong_kind_of_model_is_refused(refused, pretrained, classifier):
     assert "bertmini fill" in refused(f"predict --model {pretrained} text")
     assert "use predict" in refused(f"fill --model {classifier} [MASK]")
