@@ -527,13 +527,15 @@ def test_a_search_for_a_rate_first_asks_for_what_draws(
 
 
 def test_a_masking_where_nothing_is_masked_is_refused(refused, small_corpus, tmp_path):
-    command = f"pretrain --data {small_corpus} --out {tmp_path / 'x'} --objective ltr --masking span"
-    assert "--masking span: ltr masks nothing" in refused(command)
+    command = f"pretrain --data {small_corpus} --out {tmp_path / 'x'} --objective ltr"
+    assert "--masking span: ltr masks nothing" in refused(f"{command} --masking span")
+    assert "--mask-rate 0.4: ltr masks nothing" in refused(f"{command} --mask-rate 0.4")
 
 
 def test_no_change_for_copies_is_refused(refused, mood_files, pretrained, tmp_path):
-    command = f"finetune classify --data {mood_files} --model {pretrained} --out {tmp_path / 'x'} --augment 1"
-    assert "--augment-by names no change" in refused(f"{command} --augment-by")
+    command = f"finetune classify --data {mood_files} --model {pretrained} --out {tmp_path / 'x'}"
+    assert "--augment-by names no change" in refused(f"{command} --augment 1 --augment-by")
+    assert "ask for some with --augment N" in refused(f"{command} --augment-by swap delete")
 
 
 def test_patience_without_a_dev_part_is_refused_when_compressing(refused, mood_files, classifier, tmp_path):

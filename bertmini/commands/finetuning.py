@@ -167,6 +167,8 @@ class FinetuneClassify(Finetune):
 
         if self.augment and not self.augment_by:
             raise InputError("--augment-by names no change; name one or more, or leave it out")
+        if not self.augment and self.augment_by != type(self).augment_by:
+            raise InputError("--augment-by says what changes in copies; ask for some with --augment N")
         if self.balance == "resample":
             examples = oversampled(examples, self.training.seed)
         if not self.augment:

@@ -150,8 +150,11 @@ class Pretrain(Resumable):
             if self.family not in (None, family):
                 raise InputError(f"--family {self.family}: {self.init} is a {family}; leave --family out")
         objective = self.objective or FAMILY_OBJECTIVES[family]
-        if objective in ("ltr", "rtl") and self.masking != "token":
-            raise InputError(f"--masking {self.masking}: {objective} masks nothing; leave it out")
+        for option in ("masking", "mask_rate"):
+            value = getattr(self, option)
+            if objective in ("ltr", "rtl") and value != getattr(type(self), option):
+                name = option.replace("_", "-")
+                raise InputError(f"--{name} {value}: {objective} masks nothing; leave it out")
         return objective
 
     def get_model(self, tokenizer: Any, objective: str) -> Any:
