@@ -25,6 +25,8 @@ from bertmini.tasks.pretrain import hub_documents, read_corpus
         ["'Are you mad?' said he.", '"Stop!"', "He ran?!", '"Why not?"', "(Nobody knew.)", "The end"],
         ["It cost 3.50 at No. 7, Vol. II.", "Well...", "Yes."],
         ["The harbour is open .", "It may grow to 60 cm ( 24 in ) ."],
+        ["Sie rief.", "„Geh!“", "Er ging.", "‚Ja.‘", "»Nein.«", "Das Ende"],  # noqa: RUF001
+        ["Llegó.", "¿Quién?", "¡Ella!", "«Sí.»", "Fin"],
         ["他来了。", "你好吗？", "“好！”", "他说完就走了"],  # noqa: RUF001
     ],
 )

@@ -21,9 +21,10 @@ MARKS, UNDEFINED = re.compile(rb"[\x80-\x9f]"), re.compile(rb"[\x81\x8d\x8f\x90\
 
 _BLANK_LINES = re.compile(r"\n((?:[ \t]*\n)+)")
 # An end mark and closing quotes, white space, and then what can begin a sentence. Only the first mark of
-# a row may begin a match: from each of them the row would be read again.
+# a row may begin a match: from each of them the row would be read again. What closes a quote in English opens
+# one elsewhere („Ja.“, »Ja.«, «Sí.»), and Spanish questions begin with a mark.
 _SENTENCE_END = re.compile(
-    r"""(?<![.!?…])([.!?…]+["'”’)\]]*)\s+(?=["'“‘`(\[—-]*[^\W_a-zß-öø-ÿ])"""  # noqa: RUF001
+    r"""(?<![.!?…])([.!?…]+["'”’“‘»«›‹)\]]*)\s+(?=["'“‘„‚«»‹›¿¡`(\[—-]*[^\W_a-zß-öø-ÿ])"""  # noqa: RUF001
     r"|[。！？]+[”’」』）]*\s*"  # noqa: RUF001  (Chinese needs no space)
 )
 # A full stop after these ends no sentence: titles, initials (but "So did I." is a sentence), e.g., U.S.
