@@ -201,6 +201,9 @@ def test_pairs_for_pretraining_are_rows_of_the_tokenizer():
     assert len(separators) == 3
     assert separators[1] == separators[0] + 1
     assert separators[2] == len(row) - 1 <= 31
+    with pytest.raises(InputError, match="max_length is 5; expected at least 6, for <s> a </s></s> b </s>"):
+        PretrainingData(corpus, BYTES, 4, 5, seed=0)
+    assert len(PretrainingData(corpus, BYTES, 4, 6, seed=0))
 
 
 @pytest.mark.parametrize("family", list(TOKENIZERS))

@@ -260,7 +260,11 @@ class PretrainingData:
             corpus = corpus.separated(self.tokenizer.sep_token_id)
         length = self.max_length
         if self.inputs and self.inputs.endswith("pairs"):
-            length -= self.tokenizer.separators - 1
+            more = self.tokenizer.separators - 1  # than the one that examples are made for
+            if more and length < 5 + more:
+                row = f"<s> a {'</s>' * (1 + more)} b </s>"
+                raise InputError(f"max_length is {length}; expected at least {5 + more}, for {row}")
+            length -= more
         pairs = INPUTS[str(self.inputs)](corpus, length, self.seed, draw)
         if epoch or block:
             number = int(self._planned[block])
