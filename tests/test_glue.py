@@ -311,6 +311,27 @@ def test_a_search_that_fails_late_keeps_what_it_has_and_goes_on(origin, tmp_path
     assert "dev_mismatched  " in told
 
 
+def test_while_attempts_load_models_of_their_own_no_other_one_is_held(origin, tmp_path, monkeypatch):
+    from bertmini.commands.finetuning import FinetuneGlue
+
+    write_all(tmp_path, "mnli")
+    begun, learn = [], FinetuneGlue.learn
+
+    def seen(self, task, splits, model, *others):
+        begun.append(model)
+        learn(self, task, splits, model, *others)
+
+    def stop(*given, **begin):
+        assert {parameter.device.type for parameter in begun[0].parameters()} == {"meta"}
+        assert begin["id2label"] == {0: "contradiction", 1: "entailment", 2: "neutral"}
+        raise InputError("enough")
+
+    monkeypatch.setattr(FinetuneGlue, "learn", seen)
+    monkeypatch.setattr(restarts, "finetune_best", stop)
+    assert main(f"finetune glue mnli --data {tmp_path} --model {origin} --out {tmp_path / 'x'}".split()) == 2
+    assert begun
+
+
 def test_of_losses_the_lowest_is_best():
     assert restarts.best([{"dev": {"loss": 2.0}}, {"dev": {"loss": 1.0}}], "loss")["dev"]["loss"] == 1.0
 

@@ -394,6 +394,7 @@ class FinetuneGlue(Finetune):
         if "dev" not in splits:
             raise InputError(f"{self.data}: no dev part; expected one, which chooses rate and weights")
         given = self.training.learning_rate
+        model.to("meta")  # each attempt loads its own, and this one would only fill the memory
         with run_directory(self, options, splits.items(), tokenizer) as run:
             best, metrics = finetune_best(
                 task, splits, self.model or shipped(), tokenizer, options, run.directory / "attempts",
