@@ -304,6 +304,13 @@ def test_evaluate_repeats_the_metrics_of_the_run(classifier, mood_files, capsys)
     assert evaluated["test"] == json.loads((classifier / "metrics.json").read_text())["test"]
 
 
+def test_evaluate_calls_a_file_by_the_part_that_its_name_says(classifier, mood_files, tmp_path, capsys):
+    (tmp_path / "mine.txt").write_bytes((mood_files / "dev.txt").read_bytes())
+    for file, part in ((mood_files / "dev.txt", "dev"), (tmp_path / "mine.txt", "test")):
+        assert main(["evaluate", "--data", str(file), "--model", str(classifier)]) == 0
+        assert list(json.loads(capsys.readouterr().out)) == [part]
+
+
 def test_evaluate_measures_a_pretrained_model_on_text(pretrained, small_corpus, capsys):
     assert main(["evaluate", "--data", str(small_corpus), "--model", str(pretrained)]) == 0
     assert {"mlm_loss", "nsp_accuracy"} <= set(json.loads(capsys.readouterr().out)["test"])

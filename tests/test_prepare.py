@@ -363,7 +363,9 @@ def test_a_run_on_prepared_data_goes_on_with_the_same_alone(small_corpus, tokeni
     assert metrics["dev"]["mlm_loss"] > 0
     settings = json.loads((run / "run.json").read_text())["settings"]
     assert len(settings["data_sha256"]) == 64
+    capsys.readouterr()
     assert main(f"evaluate --data {data} --model {run}".split()) == 0
+    assert list(json.loads(capsys.readouterr().out)) == ["dev"]  # it has no test part
     assert main(f"pretrain --out {run} --resume".split()) == 0
     os.rename(data, tmp_path / "away")
     prepared(small_corpus, tokenizer, data, documents=70)

@@ -41,7 +41,7 @@ class Evaluate:
     model: MaybeDirectory = None
     """The model. Without it: the pretrained one that bertmini ships."""
     split: Literal["train", "dev", "test"] = "test"
-    """The part of a task, or of the Gazette."""
+    """The part of a task, or of the Gazette; dev and test of a prepared corpus are what was held out."""
     glue: Annotated[GlueTask | None, unset("NAME")] = None
     """The task of GLUE whose files these are, and by whose metrics the model is measured."""
     batch_size: Count = 32
@@ -52,10 +52,11 @@ class Evaluate:
         from bertmini.predict import Predictor
 
         predictor = Predictor.from_pretrained(self.model or shipped())
-        metrics = self.on_text(predictor) if predictor.fills else self.on_examples(predictor)
-        print(json.dumps({self.split: metrics}, indent=2))
+        part, metrics = self.on_text(predictor) if predictor.fills else self.on_examples(predictor)
+        print(json.dumps({part: metrics}, indent=2))
 
-    def on_text(self, predictor: Any) -> dict[str, Any]:
+    def on_text(self, predictor: Any) -> tuple[str, dict[str, Any]]:
+        """The part that was measured, and how well the model does on it."""
         from bertmini.tasks import pretrain
 
         if self.glue or self.reading.text_columns or self.reading.label_column:
@@ -73,9 +74,11 @@ class Evaluate:
             pretrain.objective_of(predictor.model),
             gazette=self.data == "gazette",
         )
-        return measure(predictor.model)
+        # Of a prepared corpus it is what was held out; other text is whatever the user calls it.
+        return getattr(documents, "part", self.split), measure(predictor.model)
 
-    def on_examples(self, predictor: Any) -> dict[str, Any]:
+    def on_examples(self, predictor: Any) -> tuple[str, dict[str, Any]]:
+        """As `on_text`."""
         from bertmini.tasks.glue import GLUE
 
         if self.glue and GLUE[self.glue].kind is not predictor.task:
@@ -84,9 +87,10 @@ class Evaluate:
                 f"on one for {GLUE[self.glue].kind.NAME}"
             )
         task, model = GLUE[self.glue] if self.glue else predictor.task, predictor.model
-        splits = self.reading.read(self.data, task)
+        splits, part = self.reading.read(self.data, task), self.split
         if len(splits) == 1 and Path(self.data).is_file():
-            (examples,) = splits.values()
+            ((name, examples),) = splits.items()
+            part = name if name != "train" else part  # which a file is called whose name says nothing
         elif self.split in splits:
             examples = splits[self.split]
         else:
@@ -98,8 +102,8 @@ class Evaluate:
                 examples, predictor.tokenizer, model.config, self.batch_size, predictor.max_length
             )
         except InputError as error:
-            raise InputError(f"{self.data}, {self.split}: {error}") from None
-        return task.evaluate(model, data)
+            raise InputError(f"{self.data}, {part}: {error}") from None
+        return part, task.evaluate(model, data)
 
 
 @dataclass(kw_only=True)
