@@ -415,9 +415,9 @@ def test_the_shell_predicts_and_evaluates(reversing, capsys):
     from bertmini.cli import main
 
     out, data = reversing
-    assert main(["predict", "--model", str(out), "a b c d", '{"text": "d a a b"}']) == 0
+    assert main(["predict", "--model", str(out), "a b c d", '{"text": "d a a b"}', "a b\tc d"]) == 0
     answers = [json.loads(line)["text"] for line in capsys.readouterr().out.splitlines()]
-    assert answers == ["d c b a", "b a a d"]
+    assert answers == ["d c b a", "b a a d", "d c b a"]  # a tab is a space: nothing here reads pairs
     names = ["--text-columns", "there", "--label-column", "back"]
     assert main(["evaluate", "--model", str(out), "--data", str(data), *names]) == 0
     assert json.loads(capsys.readouterr().out)["test"]["bleu"] > 90

@@ -648,6 +648,15 @@ def test_the_command_fine_tunes_evaluates_and_predicts(
     assert [e["text"] for e in answers[0]["entities"]] == ["Dover"]
 
 
+def test_a_tab_in_a_line_is_a_space_to_a_tagger(origin, tokenizer, tmp_path, capsys):
+    tagger(BertForTokenClassification, {}, origin).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    assert main(["predict", "--model", str(tmp_path), "ann sails\tto new york", "ann sails to new york"]) == 0
+    tabbed, spaced = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert tabbed["words"] == ["ann", "sails", "to", "new", "york"]
+    assert tabbed["tags"] == spaced["tags"]
+
+
 def test_two_ways_at_once_are_refused(origin, voyage_files, tmp_path, capsys):
     command = [
         "finetune",

@@ -173,6 +173,8 @@ class Predict(OnTexts):
             raise InputError(
                 f"{self.model} holds a masked-language model: use bertmini fill, or fine-tune it first"
             )
+        if predictor.task.NAME in ("tag", "seq2seq"):  # which know no pairs: a tab is a space like others
+            texts = ("\t".join(text) if isinstance(text, tuple) else text for text in texts)
         for answer in self.counted(predictor(texts)):
             print(json.dumps(answer, ensure_ascii=False))
 
