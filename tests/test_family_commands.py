@@ -263,3 +263,15 @@ def test_spaces_alone_are_no_answer():
     for side in ("may_start", "may_end"):
         told = batch[side][0, window.first : window.first + len(widths)]
         assert told.tolist() == (widths > 0).tolist()
+
+
+def test_an_albert_translates_the_gazette_with_its_own_pieces():
+    from bertmini.commands.finetuning import FinetuneSeq2Seq
+    from bertmini.model.seq2seq import BertForSequenceToSequence
+
+    model = BertForSequenceToSequence(BertConfig.preset("tiny", "albert", vocab_size=len(UNIGRAM)))
+    command = FinetuneSeq2Seq(data="gazette/quillish", out="x")
+    assert command.settle_model(model, UNIGRAM, []) is UNIGRAM
+    command.vocab_size = 500
+    with pytest.raises(InputError, match="leave --vocab-size out"):
+        command.settle_model(model, UNIGRAM, [])

@@ -261,7 +261,7 @@ class FinetuneSeq2Seq(Finetune):
     train.en), whose endings --text-columns and --label-column name; or TSV, CSV, JSONL with such columns."""
     vocab_size: MaybeCount = None
     """Pieces of a new vocabulary, trained on both sides; those that the model knows keep their vectors.
-    Without it: the model's own vocabulary, and 1000 pieces for the Gazette."""
+    Without it: the model's own vocabulary, and 1000 pieces for the Gazette where that is of word pieces."""
     cased: bool = False
     """Keep capitals and accents in a new vocabulary."""
     num_beams: Count = 4
@@ -272,10 +272,12 @@ class FinetuneSeq2Seq(Finetune):
 
     def settle_model(self, model: Any, tokenizer: Any, examples: list[Any]) -> Any:
         from bertmini.tasks import seq2seq
+        from bertmini.tokenizer import WordPieceTokenizer
 
         how = seq2seq.Decoding(self.num_beams, self.length_penalty)
         model.config = seq2seq.with_decoding(model.config, how)
-        vocab_size = self.vocab_size or (1000 if self.data.startswith("gazette/") else None)
+        takes_new = self.data.startswith("gazette/") and isinstance(tokenizer, WordPieceTokenizer)
+        vocab_size = self.vocab_size or (1000 if takes_new else None)
         if vocab_size:
             return seq2seq.learn_vocabulary(model, tokenizer, examples, vocab_size, self.cased)
         if self.cased:
