@@ -101,6 +101,14 @@ BAD = {
         {"train_jsonl": '{"text": "a", "pair": null, "label": 1}\n{"text": "b", "pair": "c", "label": 1}\n'},
         r"jsonl:1: no pair; found text, label",
     ),
+    "several labels": (
+        {"train_jsonl": '{"text": "a", "label": ["x"]}\n{"text": "b", "label": ["x", "y"]}\n'},
+        r"jsonl:1: label is \['x'\]; expected one label",
+    ),
+    "words for a text": (
+        {"train_jsonl": '{"text": "a", "label": "x"}\n{"text": ["b", "c"], "label": "x"}\n'},
+        r"jsonl:2: text is \['b', 'c'\]; expected one text",
+    ),
     "missing text": ({"train_csv": "words,label\na,1\n"}, r"expected sentence1\+sentence2, .*--text-columns"),
     "missing in a line": (
         {"train_jsonl": '{"text": "a", "label": 1}\n{"text": "b"}\n'},
@@ -186,6 +194,29 @@ def test_the_hub_library_gives_labelled_examples(tmp_path, monkeypatch):
     write(folder, train_csv="text,label\na,1\nb,0\n", validation_csv="text,label\nc,1\n")
     expected = {"train": [Example("a", None, "1"), Example("b", None, "0")], "dev": [Example("c", None, "1")]}
     assert read_task(f"hf:{folder}") == expected
+
+
+def test_several_labels_on_the_hub_are_not_taken_for_one(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    rows = datasets.Dataset.from_dict({"text": ["a", "b"], "labels": [[0], [1, 2]]})
+    monkeypatch.setattr(datasets, "load_dataset", lambda name: {"train": rows})
+    with pytest.raises(InputError, match=r"hf:moods train:1: labels is \[0\]; expected one label"):
+        read_task("hf:moods", label_column="labels")
+    assert len(read_task("hf:moods", "texts", label_column="labels")["train"]) == 2
+
+
+def test_a_csv_file_of_a_spreadsheet_may_have_semicolons(tmp_path):
+    write(tmp_path, train_csv='text;label\n"a; b";x\nc, d;y\n', dev_csv="text,label\ne;f,x\n")
+    assert read_task(tmp_path) == {
+        "train": [Example("a; b", None, "x"), Example("c, d", None, "y")],
+        "dev": [Example("e;f", None, "x")],
+    }
+
+
+def test_of_two_files_for_a_part_the_first_is_read_with_a_warning(tmp_path):
+    write(tmp_path, train_csv="text,label\nnew,x\n", train_tsv="text\tlabel\nold\tx\n")
+    with pytest.warns(UserWarning, match=r"holds train\.tsv and train\.csv; train\.tsv is read"):
+        assert read_task(tmp_path)["train"] == [Example("old", None, "x")]
 
 
 def test_the_hub_library_names_its_classes(monkeypatch):

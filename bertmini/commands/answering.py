@@ -87,7 +87,8 @@ class Evaluate:
                 f"on one for {GLUE[self.glue].kind.NAME}"
             )
         task, model = GLUE[self.glue] if self.glue else predictor.task, predictor.model
-        splits, part = self.reading.read(self.data, task), self.split
+        splits = self.reading.read(self.data, task)
+        part: str = self.split
         if len(splits) == 1 and Path(self.data).is_file():
             ((name, examples),) = splits.items()
             part = name if name != "train" else part  # which a file is called whose name says nothing

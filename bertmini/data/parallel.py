@@ -107,9 +107,14 @@ def _tables(
     texts = read_files(paths.values(), encoding=encoding, strict=strict)
     has_header = not (columns and all(column.isdecimal() for column in columns))
     return {
-        split: list(read_table(path, text, has_header))
+        split: [(where, _texts(row)) for where, row in read_table(path, text, has_header)]
         for split, (path, text) in zip(paths, texts, strict=True)
     }
+
+
+def _texts(row: Mapping[str, Any]) -> dict[str, str]:
+    """What of a row is text."""
+    return {column: value for column, value in row.items() if isinstance(value, str)}
 
 
 def _parallel_files(folder: Path) -> dict[str, dict[str, Path]]:
@@ -146,8 +151,7 @@ def _hub_tables(name: str) -> dict[str, list[Row]]:
         for part in [loaded[each] for each in names if each in loaded][:1]:
             # Sets of translations have one column, which holds a text for each language.
             rows = ((row | (row.get("translation") or {})) for row in part)
-            texts = ({c: text for c, text in row.items() if isinstance(text, str)} for row in rows)
-            tables[split] = [(f"{name} {split}:{i}", row) for i, row in enumerate(texts, start=1)]
+            tables[split] = [(f"{name} {split}:{i}", _texts(row)) for i, row in enumerate(rows, start=1)]
             if not tables[split]:
                 raise InputError(f"{name}: its part {split} has no row; expected examples")
     if not tables:

@@ -28,7 +28,7 @@ class Example:
 
 
 Kind = TypeVar("Kind")
-Row = tuple[str, dict[str, str]]  # where it stands ("file:line"), and its values by column
+Row = tuple[str, dict[str, Any]]  # where it stands ("file:line"), and its values by column, as `plain`
 
 FORMATS = (".tsv", ".csv", ".jsonl", ".txt")
 SPLITS = {
@@ -152,16 +152,21 @@ def files_of_parts(
 ) -> dict[str, Path]:
     """The file of each split, train first; a single file is train unless its name says otherwise.
 
+    Where a split has several, the first of these formats (endings) is taken, with a warning.
+
     Raises:
-        InputError: there is no file of these formats (endings).
+        InputError: there is no file of these formats.
     """
     if path.is_file():
         return {next((split for split, names in parts.items() if path.stem in names), "train"): path}
     found: dict[str, Path] = {}
     for split, names in parts.items():
-        for file in [path / (name + suffix) for name in names for suffix in formats]:
-            if file.exists():
-                found.setdefault(split, file)
+        files = [path / (name + suffix) for name in names for suffix in formats]
+        if there := [file for file in files if file.exists()]:
+            found[split] = there[0]
+        if len(there) > 1:
+            told = " and ".join(file.name for file in there)
+            warnings.warn(f"{path} holds {told}; {there[0].name} is read", stacklevel=2)
     if not found:
         problem = "holds no such file" if path.exists() else "does not exist"
         *names, last = parts
@@ -191,10 +196,13 @@ def read_table(path: Path, text: str, has_header: bool, skip_ragged: bool = Fals
                 values = json.loads(line).items()
             except (ValueError, AttributeError):
                 raise InputError(f"{where}: not a JSON object; expected one a line") from None
-            yield where, {column: str(value) for column, value in values if value is not None}
+            yield where, {column: plain(value) for column, value in values if value is not None}
     elif path.suffix in (".tsv", ".csv"):
         # A quote in a TSV file is a quote. In a CSV file it holds commas and line breaks together.
         form: dict[str, Any] = {"delimiter": "\t", "quoting": csv.QUOTE_NONE} if path.suffix == ".tsv" else {}
+        first = text.lstrip().split("\n", 1)[0]
+        if not form and has_header and ";" in first and "," not in first:
+            form = {"delimiter": ";"}  # as spreadsheets write it where numbers have a comma
         csv.field_size_limit(2**31 - 1)  # without it, a text beyond 131,072 characters is an error
         reader = csv.reader(io.StringIO(text), strict=True, **form)
         try:
@@ -224,6 +232,11 @@ def read_table(path: Path, text: str, has_header: bool, skip_ragged: bool = Fals
         raise InputError(f"{path}: unknown kind of file; expected {', '.join(FORMATS)}")
 
 
+def plain(value: Any) -> Any:
+    """A value as text. What holds several stays as it is, so that no text and no label is made of it."""
+    return value if isinstance(value, list | dict) else str(value)
+
+
 def _text_table(lines: list[tuple[str, str]]) -> Iterator[Row]:
     is_trec = _TREC.fullmatch(lines[0][1])
     for where, line in lines:
@@ -242,7 +255,7 @@ def _hub_tables(name: str, parts: Mapping[str, Sequence[str]]) -> dict[str, list
     for split, names in parts.items():
         for part in [loaded[each] for each in names if each in loaded][:1]:
             rows, features = list(part), part.features
-            name_of = {column: getattr(features[column], "int2str", str) for column in features}
+            name_of = {column: getattr(features[column], "int2str", plain) for column in features}
             # No class is -1, and in GLUE's test parts no score is known.
             unknown = {
                 column
@@ -280,10 +293,13 @@ def _choose(
 
 
 def _example(
-    where: str, row: dict[str, str], columns: tuple[str, ...], label_column: str, task: str
+    where: str, row: dict[str, Any], columns: tuple[str, ...], label_column: str, task: str
 ) -> Example:
     if missing := {*columns, label_column} - row.keys():
         raise InputError(f"{where}: no {', '.join(sorted(missing))}; found {', '.join(row)}")
+    for column, what in [*((column, "text") for column in columns), (label_column, "label")]:
+        if not isinstance(row[column], str) and (what == "text" or task != "texts"):
+            raise InputError(f"{where}: {column} is {str(row[column])[:60]}; expected one {what}")
     text, pair = (*(row[column] for column in columns), None)[:2]
     label = row[label_column]
     if task == "classify" and not label.strip():
