@@ -329,3 +329,15 @@ def test_what_is_to_be_private_is_not_put_where_everybody_sees_it(monkeypatch, c
     assert recorder.calls == []
     assert "where everybody sees it" in capsys.readouterr().err
     assert push(monkeypatch, Recorder(exists=True, private=True), "--private", "--update") == 0
+
+
+def test_the_card_of_a_search_tells_what_was_found_and_both_dev_parts_of_mnli():
+    from bertmini.export import card
+
+    run = {"settings": {}, "training": {"steps": 10, "learning_rate": None, "seed": 0}}
+    metrics = {"dev": {"accuracy": 0.8}, "dev_mismatched": {"accuracy": 0.7}}
+    found = {"search": {"metric": "accuracy", "learning_rate": 3e-5, "seed": 2}}
+    told = card.training(run, metrics | found)
+    assert "| highest learning rate | 3e-05 |" in told
+    assert "| seed | 2 |" in told
+    assert "| accuracy | 0.8 | 0.7 |" in card.results(metrics)

@@ -47,7 +47,7 @@ AUTO_CLASSES = {
     "vectors": "AutoModel",
 }
 FAMILIES = {"bert": "BERT", "roberta": "RoBERTa", "albert": "ALBERT", "distilbert": "DistilBERT"}
-SPLITS = ("train", "dev", "test")
+SPLITS = ("train", "dev", "dev_mismatched", "test")
 LEARNED_BY = {  # rows of a training that had steps, and where its options have them
     "steps": "steps",
     "examples in a batch": "batch_size",
@@ -143,6 +143,8 @@ def training(run: dict[str, Any], metrics: dict[str, Any]) -> str:
     if not run:
         return "No record of its training is kept with the model."
     settings, options = run.get("settings", {}), run.get("training", {})
+    found = metrics.get("search", {})  # of several attempts, the one that was kept
+    options = options | {name: found[name] for name in ("learning_rate", "seed") if name in found}
     rows = {
         "data": ", ".join(map(last_part, as_tuple(settings.get("data")))),
         "began from": beginning(settings),
