@@ -121,8 +121,8 @@ def search(
     """The vectors of a corpus with the largest dot products, for each query; exact.
 
     Args:
-        queries: float32 [queries, hidden], from an `Embedder`; or one, [hidden].
-        corpus: float32 [texts, hidden]; may be memory-mapped, `np.load(file, mmap_mode="r")`.
+        queries: [queries, hidden], from an `Embedder`; or one, [hidden].
+        corpus: [texts, hidden], in float16 too, say; may be memory-mapped, `np.load(file, mmap_mode="r")`.
         top: how many to find; as many as there are where that is fewer.
         block: texts that are compared at once, so that not all products have to fit in memory.
 
@@ -137,10 +137,11 @@ def search(
             f"queries have {queries.shape[-1]} numbers each, and the corpus {corpus.shape[-1]}: "
             "make both with the same model"
         )
-    asked = torch.from_numpy(np.atleast_2d(queries))
+    asked = torch.from_numpy(np.array(np.atleast_2d(queries), np.float32))
     scores, places = torch.empty(len(asked), 0), torch.empty(len(asked), 0, dtype=torch.long)
     for start in range(0, len(corpus), block):
-        some = asked @ torch.from_numpy(np.array(corpus[start : start + block])).T  # [queries, block]
+        vectors = torch.from_numpy(np.array(corpus[start : start + block], np.float32))  # [block, hidden]
+        some = asked @ vectors.T  # [queries, block]
         numbers = torch.arange(start, start + some.size(1)).expand(len(asked), -1)
         scores, places = torch.cat([scores, some], dim=1), torch.cat([places, numbers], dim=1)
         scores, chosen = scores.topk(min(top, scores.size(1)), dim=1)

@@ -307,6 +307,14 @@ def test_search_finds_what_comparing_with_all_finds(block):
     np.testing.assert_array_equal(one[1], places[1])
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float64])
+def test_a_corpus_in_another_number_format_is_searched(kind):
+    corpus = unit(50, 8).numpy()
+    scores, places = search(corpus[3], corpus.astype(kind), top=2)
+    assert (scores.dtype, places[0]) == (np.float32, 3)
+    assert scores[0] == pytest.approx(1, abs=2e-3)
+
+
 def test_search_at_the_edges():
     corpus = unit(3, 8).numpy()
     _, places = search(corpus[:2], corpus, top=9)
