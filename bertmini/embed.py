@@ -67,6 +67,7 @@ class Embedder:
         refuse_other_pooling(directory)
         model = Bert.from_pretrained(directory).to(best_device())
         tokenizer = load_tokenizer(directory)
+        tokenizer.model_max_length = longest_text(directory, tokenizer.model_max_length)
         try:
             return cls(model, tokenizer, **options)
         except InputError as error:
@@ -113,6 +114,13 @@ def refuse_other_pooling(directory: Path) -> None:
     if others or (pooling and not is_mean):
         told = ", ".join(others or modes or ["another pooling"])
         raise InputError(f"{file} asks for {told}; bertmini's vectors are means of the tokens' states alone")
+
+
+def longest_text(directory: Path, otherwise: int) -> int:
+    """Tokens at which sentence-transformers cuts a text, often fewer than the tokenizer allows."""
+    file = directory / "sentence_bert_config.json"
+    length = read_json(file).get("max_seq_length") if file.exists() else None
+    return min(length, otherwise) if isinstance(length, int) and length > 0 else otherwise
 
 
 def search(

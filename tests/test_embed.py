@@ -141,3 +141,16 @@ def test_a_model_whose_vectors_are_no_means_is_refused(modes, more, told, tmp_pa
         return
     with pytest.raises(InputError, match=told):
         Embedder.from_pretrained(copy)
+
+
+@pytest.mark.parametrize(("said", "cut"), [(8, True), (None, False), (9999, False)])
+def test_texts_are_cut_where_sentence_transformers_cuts_them(said, cut, tmp_path):
+    copy = Path(shutil.copytree(SHIPPED, tmp_path / "copy"))
+    (copy / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": said}))
+    embedder, plain = Embedder.from_pretrained(copy), Embedder.from_pretrained(SHIPPED)
+    text = "the harbour is open and the ferry came in late"
+    assert embedder.max_length == (8 if cut else plain.max_length)
+    assert np.allclose(embedder(text), plain(text)) is not cut
+    if cut:
+        plain.max_length = 8
+        assert np.array_equal(embedder(text), plain(text))
