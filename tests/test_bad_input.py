@@ -532,6 +532,13 @@ def test_a_masking_where_nothing_is_masked_is_refused(refused, small_corpus, tmp
     assert "--mask-rate 0.4: ltr masks nothing" in refused(f"{command} --mask-rate 0.4")
 
 
+def test_running_text_in_place_of_examples_is_refused(refused, classifier, tmp_path):
+    told = "--data gazette is running text, and this needs labelled examples"
+    assert told in refused(f"finetune tag --data gazette --out {tmp_path / 'x'}")
+    assert told in refused(f"distill --teacher {classifier} --out {tmp_path / 'x'}")  # the default
+    assert told in refused(f"evaluate --data gazette --model {classifier}")
+
+
 def test_no_change_for_copies_is_refused(refused, mood_files, pretrained, tmp_path):
     command = f"finetune classify --data {mood_files} --model {pretrained} --out {tmp_path / 'x'}"
     assert "--augment-by names no change" in refused(f"{command} --augment 1 --augment-by")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
@@ -71,6 +72,11 @@ class TaskReading:
 
     def read(self, data: str, task: Any) -> dict[str, list[Any]]:
         """The examples of a task by part, as the task reads them."""
+        if data == "gazette" and not Path(data).exists():
+            raise InputError(
+                "--data gazette is running text, and this needs labelled examples; name a task of the "
+                "Gazette, gazette/emotion say, or a folder"
+            )
         return task.read(data, **asdict(self))
 
 
