@@ -161,7 +161,8 @@ def test_a_vocabulary_of_another_size_is_refused_in_a_line(tmp_path, capsys, moo
 def test_writing_is_refused_without_segments(tmp_path, capsys):
     directory = save("roberta", tmp_path / "start")
     command = f"finetune seq2seq --model {directory} --out {tmp_path / 'out'}"
-    assert "a new vocabulary is of word pieces" in refused(capsys, command)
+    assert "this tokenizer has no segments" in refused(capsys, command)
+    assert "a new vocabulary is of word pieces" in refused(capsys, f"{command} --vocab-size 500")
     assert not (tmp_path / "out").exists()
 
 
