@@ -67,10 +67,10 @@ def random_config(family: str, rng: random.Random) -> BertConfig:
     )
 
 
-def pair(family: str, kind: str, seed: int, tmp_path) -> tuple:
+def pair(family: str, kind: str, seed: int, tmp_path, **fields) -> tuple:
     """Ours with random weights, and what transformers makes of its files."""
     torch.manual_seed(seed)
-    config = random_config(family, random.Random(seed))
+    config = random_config(family, random.Random(seed)).replace(**fields)
     config = config.replace(id2label=None) if kind in HAVE_TWO else config
     model = OURS[kind](config).eval()
     for parameter in model.parameters():  # biases and norms too
@@ -119,6 +119,26 @@ def test_the_dropout_before_a_head_is_that_of_transformers(family, kind, tmp_pat
     theirs = getattr(transformers, THEIRS[family] + kind).from_pretrained(tmp_path)
     before_head = getattr(theirs, "dropout", None) or theirs.classifier.dropout  # within RoBERTa's classifier
     assert model.dropout.p == before_head.p
+
+
+@pytest.mark.parametrize("kind", [kind for family, kind in CASES if family == "bert"])
+def test_dropout_stands_where_that_of_transformers_does_with_its_rate(kind, tmp_path, monkeypatch):
+    """Each place has its own factor instead of chance. ALBERT and DistilBERT of transformers have fewer."""
+
+    def by_rate(x, p=0.5, training=True, inplace=False):
+        return x * (1 + p) if training else x
+
+    monkeypatch.setattr("torch.nn.functional.dropout", by_rate)
+    monkeypatch.setattr("bertmini.model.dropout.drop", by_rate)
+    monkeypatch.setattr("bertmini.model.attention.drop", by_rate)
+    rates = {"hidden_dropout_prob": 0.25, "attention_probs_dropout_prob": 0.5, "classifier_dropout": 0.125}
+    model, theirs = pair("bert", kind, 0, tmp_path, **rates)
+    theirs.set_attn_implementation("eager")
+    batch = padded_batch(model.config, "bert", kind)
+    mine, expected = model.train()(**batch), theirs.train()(**batch)
+    for name, value in expected.items():
+        ours = "prediction_logits" if kind == "ForMaskedLM" and name == "logits" else OUTPUTS[name]
+        torch.testing.assert_close(getattr(mine, ours), value, msg=name)
 
 
 @pytest.mark.parametrize(("family", "kind"), CASES)
