@@ -122,6 +122,47 @@ def test_layer_norms_and_biases_do_not_decay_and_every_parameter_is_in_one_group
     assert (decaying["weight_decay"], not_decaying["weight_decay"]) == (0.01, 0.0)
 
 
+def test_updates_are_those_of_adamw_with_the_constants_of_bert():
+    """By hand, in float64. The gradients are so small that eps counts; the vector does not decay."""
+    slopes = torch.tensor([1e-6, -3e-6, 2e-6, 5e-7])
+
+    class Slope(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.matrix, self.vector = (nn.Parameter(torch.ones(shape)) for shape in ((1, 2), (2,)))
+
+        def forward(self, input_ids):
+            height = slopes[input_ids].sum() * (self.matrix.sum() + self.vector.sum())
+            return type("Output", (), {"losses": {"height": height}})()
+
+    def slope_at(step):
+        return {"input_ids": torch.tensor([[step]])}
+
+    settings = {"learning_rate": 0.01, "schedule": "constant", "warmup_share": 0.0, "weight_decay": 0.3}
+    model = Slope()
+    train(model, slope_at, Options(steps=4, precision="float32", **settings))
+    for found, decay in ((model.matrix, 0.3), (model.vector, 0.0)):
+        weight, m, v = 1.0, 0.0, 0.0
+        for t, slope in enumerate(slopes.tolist(), start=1):
+            m, v = 0.9 * m + 0.1 * slope, 0.999 * v + 0.001 * slope**2
+            weight *= 1 - 0.01 * decay
+            weight -= 0.01 * m / (1 - 0.9**t) / ((v / (1 - 0.999**t)) ** 0.5 + 1e-6)
+        torch.testing.assert_close(found.detach(), torch.full_like(found, weight), rtol=1e-6, atol=0)
+
+
+def test_the_seed_decides_what_is_dropped():
+    results = []
+    for seed in (0, 0, 1):
+        model = pretraining_model()
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.5
+        train(model, batch_at, Options(steps=1, seed=seed, learning_rate=1e-2, precision="float32"))
+        results.append(model.bert.embeddings.word.weight)
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
 def test_accumulated_small_batches_are_one_large_batch():
     """Batches with unequal numbers of masked tokens and of rows, and the batch that holds them all."""
     small = [batch_at(0, rows=8), batch_at(1, rows=3), batch_at(2, rows=5)]

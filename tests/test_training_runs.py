@@ -194,6 +194,13 @@ def test_the_last_checkpoints_are_kept_and_none_is_a_pickle(tmp_path):
     assert {path.suffix for path in files} == {".safetensors", ".json", ".jsonl"}
 
 
+def test_checkpoints_are_as_far_apart_as_asked_for_and_one_is_at_the_end(tmp_path):
+    options = Options(steps=7, checkpoint_every=3, keep=9, precision="float32")
+    run = Run.create(tmp_path / "run", options)
+    train(new_model(), batch_at, options, run=run)
+    assert [path.name for path in run.saved()] == ["step-3", "step-6", "step-7"]
+
+
 def test_a_run_killed_at_a_random_moment_resumes_to_the_same_bits(tmp_path, uninterrupted):
     code = (
         "import sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
