@@ -20,6 +20,7 @@ from bertmini.config import PRESETS, BertConfig
 from bertmini.errors import InputError
 from bertmini.model.attention import attend, left_to_right_mask, packing_mask
 from bertmini.model.bert import Bert, BertForMaskedLM, BertForPreTraining, BertForSequenceClassification
+from bertmini.model.heads import mean_cross_entropy
 
 transformers.utils.logging.set_verbosity_error()
 transformers.utils.logging.disable_progress_bar()
@@ -275,12 +276,22 @@ def test_a_batch_without_targets_has_loss_zero() -> None:
     assert loss.item() == 0.0
 
 
-def test_weights_begin_as_in_bert() -> None:
+def test_a_loss_is_summed_in_float32_whatever_the_logits_are_in() -> None:
+    """bf16 has three digits: a sum over positions would lose what each adds to it."""
+    logits = torch.randn(300, 40, generator=torch.Generator().manual_seed(0)).bfloat16()
+    labels = torch.arange(300) % 40
+    assert torch.equal(mean_cross_entropy(logits, labels), mean_cross_entropy(logits.float(), labels))
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.1])
+def test_weights_begin_as_in_bert(spread) -> None:
     torch.manual_seed(0)
-    model = BertForPreTraining(small_config(hidden_size=128, vocab_size=2000))
+    model = BertForPreTraining(small_config(hidden_size=128, vocab_size=2000, initializer_range=spread))
     words = model.bert.embeddings.word.weight
     assert (words[0] == 0).all()
-    assert abs(words[1:].std().item() - 0.02) < 5e-4
+    for drawn in (words[1:], model.bert.encoder.layers[1].attention.query.weight):
+        assert drawn.std().item() == pytest.approx(spread, rel=0.025)
+    assert BertConfig().initializer_range == 0.02
     assert model.bert.encoder.layers[0].feed_forward.up.bias.abs().max() == 0
     assert (model.bert.embeddings.norm.weight == 1).all()
 

@@ -107,6 +107,32 @@ def test_fine_tuning_learns_a_word_and_keeps_the_best_epoch(origin, tokenizer):
     assert set(metrics) == {"train", "dev", "test", "seconds", "tokens_per_second"}
 
 
+def test_a_task_is_measured_and_saved_once_an_epoch_and_stops_by_what_is_measured():
+    task, splits = TASKS["classify"], {"train": weather(50), "dev": weather(8)}
+    options = task_options(task, splits, epochs=3, batch_size=16, patience=2)
+    assert options == Options(
+        steps=12, evaluate_every=4, checkpoint_every=4, metric="accuracy", patience=2, learning_rate=5e-5,
+        batch_size=16,
+    )  # fmt: skip
+    alone = task_options(task, {"train": weather(50)}, epochs=3, batch_size=16, patience=2)
+    assert (alone.evaluate_every, alone.metric, alone.patience) == (None, None, None)
+    assert task_options(task, splits, epochs=3, checkpoint_every=7).checkpoint_every == 7
+
+
+def test_length_batch_size_and_seed_reach_the_examples(origin, tokenizer):
+    task, asked = TASKS["classify"], []
+
+    def data(examples, tokenizer, config, *settings):
+        asked.append(settings)
+        return task.data(examples, tokenizer, config, *settings)
+
+    spied = SimpleNamespace(**vars(task) | {"data": data})
+    splits = {"train": weather(4), "test": weather(4)}
+    options = task_options(task, splits, epochs=1, batch_size=2, seed=5, precision="float32")
+    finetune(spied, splits, load_for_task(task, splits["train"], origin), tokenizer, options, max_length=9)
+    assert asked == [(2, 9, 5)] * 2
+
+
 @pytest.mark.parametrize("ramp_share", [0.0, 0.5, 0.9])
 def test_an_epoch_sees_all_examples_with_a_ramp_too(ramp_share):
     settings = {"batch_size": 1, "accumulation": 8, "ramp_share": ramp_share}
@@ -136,6 +162,7 @@ def test_regression_learns_a_number(origin, tokenizer):
 def test_a_new_head_begins_at_the_mean_score(origin):
     model = load_for_task(TASKS["regress"], [Example("a", label=1.0), Example("b", label=4.0)], origin)
     assert model.classifier.bias.item() == 2.5
+    assert 0.015 < model.classifier.weight.std() < 0.025  # initializer_range
 
 
 def test_a_head_stays_for_the_same_labels_and_is_new_for_others(origin, tokenizer, tmp_path):
