@@ -106,6 +106,25 @@ def test_the_sum_is_five_two_one():
     torch.testing.assert_close(output.loss, 5 * losses["soft"] + 2 * losses["mlm"] + losses["cosine"])
 
 
+@pytest.mark.parametrize("options", [{}, {"temperature": 3.0}, {"weights": (4.0, 3.0, 2.0)}])
+@pytest.mark.parametrize("kind", [BertForMaskedLM, BertForSequenceClassification])
+def test_each_loss_has_its_weight_and_the_soft_one_its_temperature(kind, options):
+    over_tokens = kind is BertForMaskedLM
+    batch = batch_at(0) if over_tokens else classification_batch(0)
+    teacher, student = teacher_of(kind).eval(), kind(CONFIG.replace(num_hidden_layers=1)).eval()
+    output = distillation_loss(teacher, **options)(student, batch)
+    names = ("soft", "mlm", "cosine") if over_tokens else ("soft_labels", "classification", "cosine")
+    assert output.weights == dict(zip(names, options.get("weights", (5.0, 2.0, 1.0)), strict=True))
+    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+    both = student(**inputs), teacher(**inputs)
+    if over_tokens:
+        answers = [each.prediction_logits[batch["attention_mask"].bool()] for each in both]
+    else:
+        answers = [each.logits for each in both]
+    expected = soft_target_loss(*answers, options.get("temperature", 2.0))
+    torch.testing.assert_close(output.losses[names[0]], expected)
+
+
 def test_the_students_own_loss_is_the_one_it_would_have_alone():
     teacher, student = teacher_of(BertForPreTraining), BertForPreTraining(CONFIG).train()
     batch = batch_at(0) | {"next_sentence_label": torch.tensor([0, 1] * 4)}

@@ -219,7 +219,15 @@ def test_the_loss_on_layers_is_the_mean_of_models_that_end_there(start, tokenize
 
 def test_only_pooler_and_last_layers_begin_anew(start):
     before, model = classifier(start).state_dict(), classifier(start)
+    norms = model.bert.encoder.layers[1].feed_forward_norm, model.bert.encoder.layers[0].feed_forward_norm
+    for norm in norms:
+        torch.nn.init.constant_(norm.weight, 3.0)
     begin_anew(model, 1)
+    assert [float(norm.weight.mean().detach()) for norm in norms] == [1.0, 3.0]
+    torch.nn.init.ones_(norms[1].weight)
+    pooled = model.bert.pooler.dense
+    assert 0.01 < pooled.weight.std() < 0.03  # initializer_range
+    assert not pooled.bias.any()
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert {name.rpartition(".")[0] for name in changed} >= {"bert.pooler.dense"}
     assert all(name.startswith(("bert.pooler.", "bert.encoder.layers.1.")) for name in changed)

@@ -217,6 +217,19 @@ def test_the_head_that_the_answer_rests_on_stays():
         assert torch.equal(layer.attention.value.weight, whole.attention.value.weight[6:12])
 
 
+def test_importance_is_measured_again_after_each_tenth(monkeypatch):
+    measured = []
+
+    def noting(model, batches, part, loss):
+        measured.append(sum(part.left(model.config)))
+        return importance(model, batches, part, loss)
+
+    monkeypatch.setattr("bertmini.compress.prune.importance", noting)
+    smaller = prune_parts(model_of(), [batch_at(0)], UNITS, 0.4)
+    assert measured == [60, 54, 48, 42]
+    assert sum(smaller.config.intermediate_by_layer) == 36
+
+
 @pytest.mark.parametrize("kind", [BertForSequenceClassification, BertForMaskedLM, BertForMultipleChoice])
 @pytest.mark.parametrize("family", ["bert", "albert", "roberta", "distilbert"])
 def test_a_pruned_model_is_saved_and_loaded_again(family, kind, tmp_path):
@@ -342,6 +355,8 @@ def test_training_with_masks_leaves_exact_zeros_and_learns(movement):
         assert not torch.equal(linear.weight, whole[id(linear)])
     assert seen[0] == 0
     assert seen == sorted(seen)
+    chosen = [step for step in range(1, steps) if seen[step] != seen[step - 1]]
+    assert chosen == [10, 20, 30, 40, 50, 55]  # every tenth step, and the last of the rise
     assert seen[40] > 0.9 * 0.6  # the schedule is fast at first
     losses = history.curve("classification")[1]
     assert losses[-1] < 0.7 * losses[0]
