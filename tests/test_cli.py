@@ -10,13 +10,21 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+import torch
 
-from bertmini import WordPieceTokenizer
+from bertmini import BertForPreTraining, BertForSequenceClassification, InputError, WordPieceTokenizer
 from bertmini.cli import COMMANDS, main
+from bertmini.compress import distill
+from bertmini.data.corpus import piece_counts
+from bertmini.data.masking import rarity_weights
+from bertmini.tasks import classes_of, task_options
+from bertmini.tasks.losses import balanced_weights, weighted_loss
+from bertmini.training import Options
 
 
 def lines_on_stdin(monkeypatch, lines: bytes) -> None:
@@ -112,6 +120,108 @@ def test_the_limit_stands_beside_the_loss_of_the_gazette(tmp_path):
     assert main(arguments.split()) == 0
     dev = json.loads((out / "metrics.json").read_text())["dev"]
     assert dev["limit_loss"] < dev["word_loss"]
+
+
+LEARNING = {
+    "batch_size": 5, "accumulation": 3, "ramp_share": 0.2, "learning_rate": 2e-4, "warmup_share": 0.3,
+    "schedule": "cosine", "weight_decay": 0.05, "ema": 0.9, "precision": "float32", "log_every": 4, "seed": 7,
+}  # fmt: skip
+
+
+def learning(*flags: str, **more: object) -> list[str]:
+    """Options of training, each other than its default."""
+    given = LEARNING | more
+    named = [part for name, value in given.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    return [*named, *flags]
+
+
+@pytest.fixture
+def handed(monkeypatch):
+    """What a command hands to the function that learns, which is not called: its arguments, by name last."""
+    seen: dict = {}
+
+    def spy(name: str) -> dict:
+        def stop(*args, **named):
+            seen.update(named, args=args)
+            raise InputError("seen")
+
+        monkeypatch.setattr(name, stop)
+        return seen
+
+    return spy
+
+
+def test_options_of_pretraining_reach_what_they_are_for(small_corpus, tmp_path, handed):
+    seen = handed("bertmini.tasks.pretrain.pretrain")
+    command = f"pretrain --data {small_corpus} --preset tiny --vocab-size 500 --out {tmp_path / 'x'}"
+    own = "--dropout 0.25 --short-share 0.15 --mask-rate 0.3 --mask-smoothing 0.6 --static-masks 3"
+    more = {"steps": 9, "evaluate_every": 6, "checkpoint_every": 8}
+    flags = [
+        "--inputs",
+        "sentence-pairs",
+        "--max-length",
+        "40",
+        "--checkpointing",
+        "--tensorboard",
+        "--compile",
+    ]
+    assert main([*command.split(), *own.split(), *learning(*flags, **more)]) == 2
+    model, options, data, *_ = seen["args"]
+    on = dict.fromkeys(("checkpointing", "tensorboard", "compile"), True)
+    assert asdict(options) == asdict(Options(**LEARNING, **more, **on))
+    assert (seen["short_share"], seen["is_new"]) == (0.15, True)
+    assert (data.batch_size, data.max_length, data.seed) == (5, 40, 7)
+    assert (data.inputs, data.rate, data.static_masks) == ("sentence-pairs", 0.3, 3)
+    counts = piece_counts(data.corpus, len(data.tokenizer))
+    assert torch.equal(data.weights, rarity_weights(counts, 0.6))
+    assert model.config.hidden_dropout_prob == model.config.attention_probs_dropout_prob == 0.25
+    torch.manual_seed(7)
+    twin = BertForPreTraining(model.config)
+    assert torch.equal(model.nsp_head.weight, twin.nsp_head.weight)
+
+
+def test_options_of_finetuning_reach_what_they_are_for(pretrained, mood_files, tmp_path, handed):
+    seen = handed("bertmini.tasks.finetune")
+    command = f"finetune classify --data {mood_files} --model {pretrained} --out {tmp_path / 'x'}"
+    flags = "--rows 30 --epochs 2 --max-length 24 --patience 5 --new-layers 1 --augment 2 --augment-by swap"
+    assert main([*command.split(), *flags.split(), *learning(balance="weights")]) == 2
+    task, splits, model, tokenizer, options = seen["args"]
+    expected = task_options(task, splits, epochs=2, patience=5, **LEARNING)
+    assert options == replace(expected, metric="f1_macro")
+    assert (seen["max_length"], tokenizer.model_max_length) == (24, 24)
+    assert len(splits["train"]) == 3 * 30
+    assert len(splits["dev"]) == 12
+    weights = balanced_weights(splits["train"], classes_of(model))
+    assert len(set(weights.tolist())) > 1
+    batch = task.data(splits["train"], tokenizer, model.config, 90, 24, 0).batch(0)
+    assert seen["loss"](model, batch).loss == weighted_loss(weights)(model, batch).loss
+    whole = BertForSequenceClassification.from_pretrained(pretrained)
+    kept = [
+        torch.equal(ours.attention.query.weight, theirs.attention.query.weight)
+        for ours, theirs in zip(model.bert.encoder.layers, whole.bert.encoder.layers, strict=True)
+    ]
+    assert kept == [True, False]
+
+
+def test_options_of_distillation_reach_what_they_are_for(
+    pretrained, small_corpus, tmp_path, handed, monkeypatch
+):
+    seen, asked = handed("bertmini.tasks.pretrain.pretrain"), []
+    made = distill.distillation_loss
+    monkeypatch.setattr(distill, "distillation_loss", lambda *args, **how: asked.append(args) or made(*args))
+    command = f"distill --teacher {pretrained} --data {small_corpus} --layers 1 --out {tmp_path / 'x'}"
+    own = "--temperature 3 --mask-smoothing 0.6 --max-length 40 --steps 9"
+    assert main([*command.split(), *own.split(), *learning()]) == 2
+    student, options = seen["args"]
+    assert {name: getattr(options, name) for name in LEARNING} == LEARNING
+    assert [temperature for _, temperature in asked] == [3.0]
+    data = seen["data"]
+    assert (data.batch_size, data.max_length, data.seed) == (5, 40, 7)
+    counts = piece_counts(data.corpus, len(data.tokenizer))
+    assert torch.equal(data.weights, rarity_weights(counts, 0.6))
+    whole = BertForPreTraining.from_pretrained(pretrained)
+    (layer,) = student.bert.encoder.layers
+    assert torch.equal(layer.feed_forward.up.weight, whole.bert.encoder.layers[1].feed_forward.up.weight)
 
 
 def test_masked_language_modelling_alone_has_no_other_loss(small_corpus, tmp_path):

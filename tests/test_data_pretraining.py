@@ -435,6 +435,24 @@ def test_a_batch_is_laid_out_as_bert_reads_it():
             assert not_next == (document_of(corpus, a[0] - 5) != document_of(corpus, b[0] - 5))
 
 
+@pytest.mark.parametrize("objective", ["mlm+nsp", "mlm+sop", "mlm"])
+def test_rows_fill_their_length_and_no_more_where_two_separators_part_the_passages(objective):
+    tokenizer = NumberTokenizer()
+    tokenizer.separators = 2
+    data = PretrainingData(numbered_corpus([[5, 9, 4, 7] * 5] * 9), tokenizer, 4, 32, 0, objective)
+    batches = [data.batch(step) for step in range(len(data))]
+    assert max(batch["input_ids"].size(1) for batch in batches) == 32
+    for batch in batches:
+        for row, types in zip(batch["input_ids"], batch["token_type_ids"], strict=True):
+            places = (row == tokenizer.sep_token_id).nonzero().flatten().tolist()
+            if objective == "mlm":
+                assert len(places) == 1
+            else:
+                first, second, _ = places
+                assert second == first + 1
+                assert types.nonzero()[0] == second + 1
+
+
 def test_special_tokens_in_the_text_are_not_predicted():
     corpus = Corpus.from_documents([["1 1 1 9"] * 4, ["1 8 1 1"] * 4], NumberTokenizer())
     data = PretrainingData(corpus, NumberTokenizer(), 4, 16, seed=0)

@@ -249,6 +249,15 @@ def test_training_on_any_words_equals_the_library(counts, more):
     assert train_byte_level_bpe(found, size, special_tokens=TRAINED_FIRST) == expected
 
 
+def test_the_options_of_training_reach_the_words_and_the_joins():
+    train = ByteLevelBPETokenizer.train
+    with pytest.raises(InputError, match="supports 262 pieces"):  # the pairs of "cd" and of " c" occur once
+        train(["ab ab cd"], 263, min_frequency=2)
+    assert train(["ab", "ab"], 263, add_prefix_space=True).pieces[-1] == "Ġab"
+    with pytest.raises(InputError, match="supports 262 pieces"):
+        train(["ab", "ab"], 263)
+
+
 def test_sizes_that_a_text_does_not_support_are_refused():
     assert "vocab_size=200 is too small" in refusal(lambda: ByteLevelBPETokenizer.train(TEXTS, 200))
     assert "vocab_size=9000 is too large" in refusal(lambda: ByteLevelBPETokenizer.train(TEXTS, 9000))

@@ -86,6 +86,18 @@ def test_a_trained_tokenizer_reads_what_it_was_trained_on():
     assert "T" in WordPieceTokenizer.train(TEXTS, 60, lowercase=False).vocab
 
 
+def test_the_options_of_training_reach_the_rules_and_the_joins():
+    train = WordPieceTokenizer.train
+    with pytest.raises(InputError, match="supports 12 pieces"):
+        train(["ab ab cd"], 13, min_frequency=2)
+    assert train(["ab ab cd"], 13).pieces[5:] == ["a", "b", "c", "d", "##b", "##d", "ab", "cd"]
+    assert train(["ab ab abz"], 9, limit_alphabet=2).pieces[5:] == ["a", "b", "##b", "ab"]
+    assert train(["é"], 6, strip_accents=False).pieces[5:] == ["é"]
+    assert train(["é"], 6).pieces[5:] == ["e"]
+    assert train(["港口"], 9, split_cjk=False).pieces[5:] == ["口", "港", "##口", "港口"]
+    assert train(["港口"], 7).pieces[5:] == ["口", "港"]
+
+
 def test_rare_pairs_are_not_joined():
     words = {"ab": 5, "cd": 1}
     with pytest.raises(InputError, match="supports 7 pieces"):
