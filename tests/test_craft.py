@@ -130,14 +130,17 @@ def test_the_command_line_knows_every_schedule():
 
 def test_the_average_is_adams_corrected_one_and_begins_at_the_first_weights():
     model, decay = nn.Linear(3, 2), 0.8
+    model.register_buffer("mask", torch.zeros(2))
     average = copy.deepcopy(model)
     mean = torch.zeros(2, 3)
     for updates in range(1, 8):
         with torch.no_grad():
             model.weight.normal_()
+        model.mask.fill_(updates)
         move_average(average, model, decay, updates)
         mean = decay * mean + (1 - decay) * model.weight.detach()
         torch.testing.assert_close(average.weight.detach(), mean / (1 - decay**updates))
+        assert torch.equal(average.mask, model.mask)  # of pruned weights, say: it is copied, not averaged
         if updates == 1:
             assert torch.equal(average.weight, model.weight)
 

@@ -23,7 +23,6 @@ from bertmini.training import (
     Progress,
     Run,
     evaluate_pretraining,
-    linear_schedule,
     parameter_groups,
     settle,
     train,
@@ -91,25 +90,6 @@ def test_automatic_precision_on_a_cpu_is_one_that_it_computes_in():
 def test_a_gpu_computes_in_bf16_only_where_it_does_not_emulate_it(capability, precision, monkeypatch):
     monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: capability)
     assert best_precision(torch.device("cuda")) == precision
-
-
-@pytest.mark.parametrize("length", [1, 7, 100])
-def test_the_schedule_rises_falls_and_is_never_zero(length):
-    warmup = length // 4
-    factors = [linear_schedule(step, length, warmup) for step in range(length)]
-    assert max(factors) == 1.0
-    assert min(factors) > 0
-    assert factors[: warmup or 1] == sorted(factors[: warmup or 1])
-    assert factors[warmup:] == sorted(factors[warmup:], reverse=True)
-
-
-def test_the_fall_of_the_learning_rate_is_that_of_transformers():
-    transformers = pytest.importorskip("transformers")
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
-    theirs = transformers.get_linear_schedule_with_warmup(optimizer, 10, 100).lr_lambdas[0]
-    assert [linear_schedule(step, 100, 10) for step in range(10, 100)] == [
-        theirs(step) for step in range(10, 100)
-    ]
 
 
 def test_layer_norms_and_biases_do_not_decay_and_every_parameter_is_in_one_group():
