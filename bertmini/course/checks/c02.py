@@ -57,7 +57,7 @@ def _mistakes(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> dict[str, 
     deviation = x - x.mean(-1, keepdim=True)
     variance = (deviation**2).mean(-1, keepdim=True)
     return {
-        "the variance is divided by one less than the number of features (unbiased=False helps)": deviation
+        "the variance is divided by one less than the number of features (correction=0 helps)": deviation
         / (deviation.var(-1, keepdim=True) + eps).sqrt()
         * weight
         + bias,
@@ -66,7 +66,7 @@ def _mistakes(x: Tensor, weight: Tensor, bias: Tensor, eps: float) -> dict[str, 
         "you divided by the variance; its root is wanted": deviation / (variance + eps) * weight + bias,
         "weight and bias are missing": deviation / (variance + eps).sqrt(),
         "you took mean and variance over the whole tensor, not over each position's features": (x - x.mean())
-        / (x.var(unbiased=False) + eps).sqrt()
+        / (x.var(correction=0) + eps).sqrt()
         * weight
         + bias,
     }
