@@ -30,7 +30,7 @@ from bertmini.data.questions import Question, read_questions
 from bertmini.machine import keep_freed_memory
 from bertmini.tasks.squad import measure
 
-WINDOW, OVERLAP, BATCH, EPOCHS, LEARNING_RATE = 384, 128, 16, 2, 1e-4
+WINDOW, OVERLAP, BATCH, EPOCHS, LEARNING_RATE = 384, 128, 16, 2, 2e-4
 Result = dict[str, Any]
 
 
