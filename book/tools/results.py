@@ -622,7 +622,8 @@ def translation() -> str:
             bleu = statistics.mean(run["bleu_greedy"] for run in runs)
             beams = [run["bleu_beams"] for run in runs if "bleu_beams" in run]
             rows.append([
-                f"{name}: {words}", len(runs), f"{runs[0]['parameters'] / 1e6:.1f}", f"{of_set['minutes']:g}",
+                f"{name}: {words}", len(runs), f"{runs[0]['parameters'] / 1e6:.1f}",
+                f"{statistics.mean(run['seconds'] for run in runs) / 60:.1f}",
                 f"{statistics.mean(run['epochs'] for run in runs):.1f}", f"{bleu:.1f}",
                 f"{statistics.mean(beams):.1f}" if beams else "",
             ])  # fmt: skip
