@@ -20,6 +20,7 @@ import torch
 from bertmini import BertForPreTraining, BertForSequenceClassification, InputError, WordPieceTokenizer
 from bertmini.cli import COMMANDS, main
 from bertmini.compress import distill
+from bertmini.compress.prune import matrices
 from bertmini.data.corpus import piece_counts
 from bertmini.data.masking import rarity_weights
 from bertmini.tasks import classes_of, task_options
@@ -222,6 +223,39 @@ def test_options_of_distillation_reach_what_they_are_for(
     whole = BertForPreTraining.from_pretrained(pretrained)
     (layer,) = student.bert.encoder.layers
     assert torch.equal(layer.feed_forward.up.weight, whole.bert.encoder.layers[1].feed_forward.up.weight)
+
+
+def test_options_of_compressing_reach_what_they_are_for(classifier, mood_files, tmp_path, handed):
+    seen = handed("bertmini.tasks.finetune")
+    command = f"compress --model {classifier} --data {mood_files} --out {tmp_path / 'x'} --epochs 2"
+    assert main([*command.split(), "--sparsity", "0.3", "--movement", "--max-length", "20", *learning()]) == 2
+    task, splits, model, _, options = seen["args"]
+    expected = task_options(task, splits, epochs=2, **LEARNING)
+    assert options == replace(expected, metric=None, evaluate_every=None)
+    assert (seen["before_update"].fraction, seen["max_length"]) == (0.3, 20)
+    assert all(linear.parametrizations["weight"][0].scores is not None for linear in matrices(model))
+
+
+def test_options_of_the_search_for_a_rate_reach_what_they_are_for(pretrained, mood_files, tmp_path, handed):
+    seen = handed("bertmini.training.lr_find.find_learning_rate")
+    command = f"lr-find classify --data {mood_files} --model {pretrained} --out {tmp_path / 'x'}"
+    limits = "--rates 33 --lowest 1e-5 --highest 0.3 --max-length 6"
+    assert main([*command.split(), *limits.split(), *learning()]) == 2
+    _, batch_at, options = seen["args"]
+    assert (seen["lowest"], seen["highest"], options.steps) == (1e-5, 0.3, 33)
+    assert {name: getattr(options, name) for name in LEARNING} == LEARNING
+    assert batch_at(0)["input_ids"].shape == (5, 6)
+
+
+@pytest.mark.parametrize("loss", ["cosine", "contrastive"])
+def test_the_loss_of_vectors_is_the_one_that_is_named(loss, pretrained, tmp_path, handed):
+    seen = handed("bertmini.tasks.finetune")
+    (tmp_path / "train.tsv").write_text("text\tpair\tscore\na\tb\t1\nc\td\t0\n")
+    command = f"finetune vectors --data {tmp_path} --model {pretrained} --out {tmp_path / 'x'} --loss {loss}"
+    assert main(command.split()) == 2
+    task, splits, model, tokenizer, _ = seen["args"]
+    batch = task.data(splits["train"], tokenizer, model.config).batch(0)
+    assert seen["loss"](model, batch).losses.keys() == {f"{loss}_loss"}
 
 
 def test_masked_language_modelling_alone_has_no_other_loss(small_corpus, tmp_path):
