@@ -502,6 +502,7 @@ def test_gibbs_sampling_repeats_by_its_seed_and_a_low_temperature_takes_the_like
     texts = ["the [MASK] hears a [MASK]", "the cat [MASK] a [MASK]"] * 5
     first = generate.gibbs_sample(knowing, tokenizer, texts, sweeps=2)
     assert first == generate.gibbs_sample(knowing, tokenizer, texts, sweeps=2)
+    assert first != generate.gibbs_sample(knowing, tokenizer, texts, sweeps=2, seed=1)
     cold = generate.gibbs_sample(knowing, tokenizer, ["the [MASK] sees a dog"], temperature=0.01)
     assert cold == ["the cat sees a dog"]
 
