@@ -18,7 +18,9 @@ from bertmini import BertConfig, BertForMaskedLM, BertForPreTraining
 from bertmini.cost import flops
 from bertmini.data.packing import pack
 from bertmini.errors import InputError
+from bertmini.model.attention import sequence_to_sequence_mask
 from bertmini.training import (
+    History,
     Options,
     Progress,
     Run,
@@ -27,7 +29,15 @@ from bertmini.training import (
     settle,
     train,
 )
-from bertmini.training.loop import Ahead, best_precision, count_targets, work_of
+from bertmini.training.loop import (
+    Ahead,
+    best_precision,
+    count_pairs,
+    count_rows,
+    count_targets,
+    count_tokens,
+    work_of,
+)
 
 CONFIG = BertConfig(
     vocab_size=60, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64,
@@ -459,6 +469,32 @@ def test_soft_labels_count_texts_however_they_are_laid_out():
     batch = batch_at(0)
     inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
     assert count_targets("soft_labels", inputs) == count_targets("soft_labels", pack(inputs)) == 8
+
+
+def test_padding_is_no_token_in_whatever_form_it_is_hidden():
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    plain = {"input_ids": torch.ones(2, 3, dtype=torch.long), "attention_mask": mask}
+    of_queries = plain | {
+        "attention_mask": sequence_to_sequence_mask(torch.tensor([[0, 1, 0], [0, 1, 1]]), mask)
+    }
+    assert [count_tokens(batch) for batch in (plain, pack(plain), of_queries)] == [5, 5, 5]
+    assert [count_rows(batch) for batch in (plain, pack(plain))] == [2, 2]
+    assert [count_pairs(batch) for batch in (plain, pack(plain))] == [2**2 + 3**2] * 2
+    assert count_tokens({"input_ids": plain["input_ids"]}) == 6
+
+
+def test_a_line_of_the_log_has_the_means_since_the_last_one():
+    progress, lines = Progress(), []
+    for step, (loss, seconds) in enumerate([(3.0, 1.0), (1.0, 3.0), (5.0, 2.0)], start=1):
+        progress.step = step
+        progress.add({"loss": loss}, tokens=10, flops=100.0, seconds=seconds)
+        if step > 1:
+            lines.append(progress.take(peak=1000.0))
+    assert lines == [
+        {"step": 2, "loss": 2.0, "tokens_per_second": 5.0, "seconds": 4.0, "utilisation": 0.05},
+        {"step": 3, "loss": 5.0, "tokens_per_second": 5.0, "seconds": 6.0, "utilisation": 0.05},
+    ]
+    assert History(lines, progress).tokens_per_second == 5.0
 
 
 def test_a_lower_squared_error_is_better():
