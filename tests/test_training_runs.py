@@ -6,13 +6,8 @@ import errno
 import json
 import math
 import os
-import random
 import resource
-import signal
 import stat
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -199,31 +194,6 @@ def test_checkpoints_are_as_far_apart_as_asked_for_and_one_is_at_the_end(tmp_pat
     run = Run.create(tmp_path / "run", options)
     train(new_model(), batch_at, options, run=run)
     assert [path.name for path in run.saved()] == ["step-3", "step-6", "step-7"]
-
-
-def test_a_run_killed_at_a_random_moment_resumes_to_the_same_bits(tmp_path, uninterrupted):
-    code = (
-        "import sys, torch; torch.set_num_threads(1); sys.path.insert(0, sys.argv[1])\n"
-        "from test_training_runs import *\n"
-        "train(new_model(), batch_at, OPTIONS, evaluate=evaluate, run=Run.create(sys.argv[2], OPTIONS))"
-    )
-    directory = tmp_path / "run"
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(directory)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
-    while process.poll() is None and not (directory / "checkpoints/step-1").exists():
-        time.sleep(0.005)
-    time.sleep(random.uniform(0, 0.2))
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        model = new_model()
-        run = Run.create(tmp_path / "whole", OPTIONS)
-        train(model, batch_at, OPTIONS, evaluate=evaluate, run=run)
-        assert_same(resume(directory), result_of(run, model))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_a_full_disk_is_one_clear_line_and_loses_no_checkpoint(tmp_path, uninterrupted):
