@@ -89,6 +89,17 @@ def test_the_product_is_that_of_the_numbers_that_the_integers_stand_for(static):
         torch.testing.assert_close(quantized(x), linear(x), rtol=0.1, atol=0.2 if static else 0.05)
 
 
+@pytest.mark.parametrize(("low", "high"), [(1.0, 3.0), (-3.0, -1.0)])
+def test_zero_is_exact_also_where_no_example_came_down_to_it(low, high):
+    torch.manual_seed(0)
+    linear, quantized = nn.Linear(30, 20), QuantizedLinear(30, 20, static=True)
+    quantized.set_weight(linear.weight, linear.bias)
+    quantized.set_range(low, high)
+    assert torch.equal(quantized(torch.zeros(1, 30)), linear.bias[None])
+    x = torch.empty(4, 30).uniform_(low, high)
+    torch.testing.assert_close(quantized(x), linear(x), rtol=0.02, atol=0.05)
+
+
 def test_a_tokens_answer_does_not_depend_on_its_neighbours():
     quantized = QuantizedLinear(16, 8, static=False)
     quantized.set_weight(torch.randn(8, 16), torch.randn(8))
