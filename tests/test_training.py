@@ -264,6 +264,30 @@ def test_minutes_become_steps_that_take_as_long(monkeypatch):
     assert history.lines[-1]["learning_rate"] < history.lines[len(history.lines) // 2]["learning_rate"]
 
 
+@pytest.mark.parametrize(("accumulation", "ramp_share"), [(4, 0.0), (4, 0.5), (8, 0.9)])
+def test_minutes_are_kept_where_updates_have_several_batches(accumulation, ramp_share, monkeypatch):
+    """By a clock on which every batch takes a tenth of a second, with a model that takes none."""
+    now = 0.0
+
+    class Plane(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(2, 2))
+
+        def forward(self, input_ids):
+            return type("Output", (), {"losses": {"height": self.weight.sum()}})()
+
+    def slow_batch(step):
+        nonlocal now
+        now += 0.1
+        return {"input_ids": torch.zeros(1, 1)}
+
+    monkeypatch.setattr("bertmini.training.loop.time.perf_counter", lambda: now)
+    how = {"accumulation": accumulation, "ramp_share": ramp_share, "precision": "float32"}
+    history = train(Plane(), slow_batch, Options(minutes=1.0, **how))
+    assert 0.9 * (60 - 4 * 0.1 * accumulation) < history.progress.seconds < now < 1.1 * 60
+
+
 def test_what_was_settled_before_the_first_checkpoint_holds(tmp_path, monkeypatch):
     """A run that was given minutes has a number of steps, also where it was stopped at once."""
     run = Run.create(tmp_path / "run", Options(minutes=0.01))
