@@ -521,9 +521,11 @@ def test_a_line_of_the_log_has_the_means_since_the_last_one():
     assert History(lines, progress).tokens_per_second == 5.0
 
 
-def test_a_lower_squared_error_is_better():
-    progress = Progress()
-    assert [progress.improved("mse", {"mse": value}) for value in (1.0, 2.0, 0.5)] == [True, False, True]
+@pytest.mark.parametrize("name", ["mse", "mlm_loss", "mlm_perplexity", "accuracy", "f1", "pearson"])
+def test_lower_is_better_for_errors_alone(name):
+    progress, is_error = Progress(), name in ("mse", "mlm_loss", "mlm_perplexity")
+    found = [progress.improved(name, {name: value}) for value in (1.0, 2.0, 0.5)]
+    assert found == ([True, False, True] if is_error else [True, True, False])
 
 
 def test_the_model_is_compiled_for_all_lengths_where_that_is_asked_for(monkeypatch):
