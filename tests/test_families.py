@@ -18,6 +18,7 @@ from bertmini.model.questions import BertForQuestionAnswering
 from bertmini.model.tagging import BertForTokenClassification
 from bertmini.tasks.generate import mask_predict
 from bertmini.tasks.pretrain import extend_positions
+from bertmini.tasks.sequence import logits_of_first
 
 THEIRS = {"bert": "Bert", "roberta": "Roberta", "albert": "Albert", "distilbert": "DistilBert"}
 OURS = {
@@ -119,6 +120,18 @@ def test_the_dropout_before_a_head_is_that_of_transformers(family, kind, tmp_pat
     theirs = getattr(transformers, THEIRS[family] + kind).from_pretrained(tmp_path)
     before_head = getattr(theirs, "dropout", None) or theirs.classifier.dropout  # within RoBERTa's classifier
     assert model.dropout.p == before_head.p
+
+
+@pytest.mark.parametrize("family", THEIRS)
+def test_quick_logits_are_those_of_the_whole_model_for_pairs_too(family):
+    torch.manual_seed(0)
+    config = random_config(family, random.Random(1))
+    model = models.BertForSequenceClassification(config).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    batch = padded_batch(config, family, "Model") | {"token_type_ids": torch.randint(2, (3, 9))}
+    with torch.no_grad():
+        torch.testing.assert_close(logits_of_first(model, **batch), model(**batch).logits)
 
 
 @pytest.mark.parametrize("kind", [kind for family, kind in CASES if family == "bert"])

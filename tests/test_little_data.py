@@ -91,6 +91,7 @@ def test_copies_keep_labels_and_pairs_and_depend_on_the_seed():
         assert (copy.text == examples[0].text) != (copy.pair == examples[0].pair)
     assert made == augmented(examples, 3, operations=["swap"], seed=1)
     assert made != augmented(examples, 3, operations=["swap"], seed=2)
+    assert len(augmented([Example("a b c d e")], 1, operations=["delete"], share=1.0)[1].text.split()) == 1
 
 
 def test_gaps_are_filled_by_likelihood_and_never_with_the_word_that_stood_there():
@@ -142,6 +143,8 @@ def test_resampled_labels_are_equally_frequent_and_each_example_is_there():
     counts = Counter(made)
     assert set(counts) == set(examples)
     assert {counts[e] for e in examples if e.label == "a"} <= {4, 5}  # 14 of 3 as evenly as can be
+    assert oversampled(examples) == made
+    assert any(oversampled(examples, seed) != made for seed in (1, 2, 3))
 
 
 def test_balanced_weights_are_those_of_scikit_learn():
@@ -265,6 +268,16 @@ def test_pretrainings_losses_are_those_of_the_pretrained_model(start, tokenizer)
     before = {name for name, _ in classifier(start).named_parameters()}
     auxiliary.end(model)
     assert {name for name, _ in model.named_parameters()} == before
+
+
+def test_the_seed_decides_what_is_masked_beside_the_task(start, tokenizer):
+    model = classifier(start)
+    of_seed = [
+        losses.PretrainingLoss(model, start, EXAMPLES, tokenizer, 0.5, 4, 32, seed) for seed in (0, 0, 1)
+    ]
+    first, again, other = (each.batch(0) for each in of_seed)
+    assert torch.equal(first["text_input_ids"], again["text_input_ids"])
+    assert not torch.equal(first["text_labels"].flatten(), other["text_labels"].flatten())
 
 
 def test_the_auxiliary_weight_counts_in_the_update(start, tokenizer):

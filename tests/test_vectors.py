@@ -17,7 +17,7 @@ from bertmini.config import FAMILIES
 from bertmini.data.packing import pack
 from bertmini.data.task_files import Example
 from bertmini.embed import search
-from bertmini.model.vectors import TEMPERATURE, BiEncoder, contrastive_loss, cosine_loss, mean_vectors
+from bertmini.model.vectors import BiEncoder, contrastive_loss, cosine_loss, mean_vectors
 from bertmini.tasks import finetune, load_for_task, task_options, vectors
 from bertmini.training.loop import count_targets
 
@@ -109,7 +109,7 @@ def brute_force(texts: torch.Tensor, first: list[int], second: list[int], labels
     for one, partner, label in zip(first, second, labels, strict=True):
         if label == 1:
             candidates = [c for c in sorted(set(second)) if c != one or c == partner]
-            scores = {c: float(texts[one] @ texts[c]) / TEMPERATURE for c in candidates}
+            scores = {c: float(texts[one] @ texts[c]) / 0.05 for c in candidates}
             losses.append(np.log(sum(np.exp(score) for score in scores.values())) - scores[partner])
     return float(np.mean(losses)) if losses else 0.0
 
