@@ -458,6 +458,18 @@ def test_rows_fill_their_length_and_no_more_where_two_separators_part_the_passag
                 assert types.nonzero()[0] == second + 1
 
 
+def test_what_stands_in_the_place_of_a_token_is_any_piece_that_is_not_special():
+    tokenizer, pieces = NumberTokenizer(size=30), [str(n) for n in range(5, 30)]
+    corpus = Corpus.from_documents([[" ".join(pieces)] * 8] * 12, tokenizer)
+    data, found = PretrainingData(corpus, tokenizer, 8, 64, seed=0, rate=0.9), Counter()
+    for batch in map(data.batch, range(len(data))):
+        is_other = (batch["labels"] != -100) & (batch["input_ids"] != batch["labels"])
+        found.update(batch["input_ids"][is_other].tolist())
+    masks = found.pop(tokenizer.mask_token_id)
+    assert set(found) == set(range(5, 30))
+    assert masks > 5 * found.total()
+
+
 def test_special_tokens_in_the_text_are_not_predicted():
     corpus = Corpus.from_documents([["1 1 1 9"] * 4, ["1 8 1 1"] * 4], NumberTokenizer())
     data = PretrainingData(corpus, NumberTokenizer(), 4, 16, seed=0)

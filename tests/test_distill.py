@@ -349,7 +349,7 @@ def test_a_patient_classifier_compares_cls_and_a_patient_language_model_all_toke
     for kind, make in ((BertForMaskedLM, batch_at), (BertForSequenceClassification, classification_batch)):
         teacher, batch = teacher_of(kind).eval(), make(0)
         student = kind(CONFIG.replace(num_hidden_layers=2)).eval()
-        output = distillation_loss(teacher, imitations=patient(student, teacher, weight=10.0))(student, batch)
+        output = distillation_loss(teacher, imitations=patient(student, teacher))(student, batch)
         s, t = states_of(student, batch)[1], states_of(teacher, batch)[2]
         real = batch["attention_mask"].bool()
         name, s, t = ("patient", s[real], t[real]) if make is batch_at else ("patient_cls", s[:, 0], t[:, 0])

@@ -123,6 +123,8 @@ def test_a_quantised_model_is_near_is_smaller_and_comes_back_from_its_file(kind,
     model = model_of(config, kind)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     quantized, inputs = quantize(model, ranges), batch_at(50)
+    assert isinstance(quantized.bert.embeddings.word, QuantizedEmbedding)
+    assert not any(isinstance(module, nn.Linear) for module in quantized.bert.encoder.modules())
     with torch.no_grad():
         exact, found = (each(**inputs).last_hidden_state for each in (model, quantized))
     assert 0 < (found - exact).norm() < (0.05 if ranges is None else 0.1) * exact.norm()

@@ -189,6 +189,23 @@ def test_the_last_checkpoints_are_kept_and_none_is_a_pickle(tmp_path):
     assert {path.suffix for path in files} == {".safetensors", ".json", ".jsonl"}
 
 
+def test_patience_goes_on_where_it_was_interrupted(tmp_path):
+    """Two measurements that are no better end a run, before and after the interruption together."""
+    options = Options(steps=20, evaluate_every=2, metric="mlm_loss", patience=2, checkpoint_every=1)
+    run = Run.create(tmp_path / "run", options)
+
+    def until_five(number):
+        if number == 5:
+            raise Interrupted
+        return batch_at(number)
+
+    how = {"evaluate": lambda model: {"mlm_loss": 1.0}}
+    with pytest.raises(Interrupted):
+        train(new_model(), until_five, options, run=run, **how)
+    history = train(new_model(), batch_at, options, run=Run.resume(run.directory), **how)
+    assert (history.progress.step, history.progress.best_step) == (6, 2)
+
+
 def test_checkpoints_are_as_far_apart_as_asked_for_and_one_is_at_the_end(tmp_path):
     options = Options(steps=7, checkpoint_every=3, keep=9, precision="float32")
     run = Run.create(tmp_path / "run", options)
