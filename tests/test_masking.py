@@ -13,7 +13,7 @@ import torch
 from bertmini import InputError
 from bertmini.data.batches import PretrainingData
 from bertmini.data.corpus import Corpus, piece_counts
-from bertmini.data.masking import Entities, NGrams, WholeWords, mask_tokens, rarity_weights
+from bertmini.data.masking import Entities, NGrams, Spans, WholeWords, mask_tokens, rarity_weights
 from bertmini.tasks.pretrain import masking_units, training_data
 from bertmini.tokenizer import WordPieceTokenizer
 
@@ -192,6 +192,8 @@ def test_masks_of_units_depend_on_seed_and_step_alone_and_are_shared_among_proce
 
 def test_maskings_by_name(tmp_path):
     assert masking_units("token", TOKENIZER) is None
+    for name, kind in {"whole-word": WholeWords, "ngram": NGrams, "span": Spans}.items():
+        assert type(masking_units(name, TOKENIZER)) is kind
     (tmp_path / "names.txt").write_text("a b\n\n c d \n")
     units = masking_units("entity", TOKENIZER, str(tmp_path / "names.txt"))
     assert units_of(units, "a b c d") == ["a b", "c d"]

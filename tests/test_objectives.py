@@ -15,7 +15,7 @@ from torch import nn
 
 from bertmini import BertConfig, InputError
 from bertmini.cli import main
-from bertmini.data.batches import OBJECTIVES, PretrainingData, coming_next
+from bertmini.data.batches import INPUTS, OBJECTIVES, PretrainingData, coming_next
 from bertmini.data.masking import Spans
 from bertmini.data.pairs import order_examples, sentence_examples, sentence_pair_examples
 from bertmini.model.bert import (
@@ -121,6 +121,19 @@ def test_rows_of_full_sentences_go_on_in_the_next_document():
         data.batch(step)["input_ids"][data.batch(step)["labels"] != -100] for step in range(len(data))
     ]
     assert not (torch.cat(asked) == SEP).any()
+
+
+def test_inputs_are_what_their_names_say():
+    corpus = numbered_corpus([[7] * 40] * 6)
+    made = {name: INPUTS[name](corpus, 34, 0, 0) for name in set(INPUTS) - {"full-sentences"}}
+    starts = set(corpus.sentence_starts.tolist())
+    assert set(made["doc-sentences"].a_start.tolist()) <= starts
+    assert not set(made["stretches"].a_start.tolist()) <= starts
+    assert set(made["sentence-pairs"].lengths.tolist()) == {14}
+    for name in ("segment-pairs", "ordered-pairs"):
+        assert max(made[name].lengths) > 14
+        documents = [document_of(corpus, places) for places in (made[name].a_start, made[name].b_start)]
+        assert (documents[0] == documents[1]).all() == (name == "ordered-pairs")
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

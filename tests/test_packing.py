@@ -115,6 +115,15 @@ def test_a_batch_without_a_mask_has_no_padding() -> None:
     assert packed["cu_seqlens"].tolist() == [0, 3, 6]
 
 
+def test_a_batch_that_speaks_of_places_or_has_a_further_dimension_stays_as_it_is() -> None:
+    ids, mask = torch.arange(1, 7).view(2, 3), torch.tensor([[1, 1, 0], [1, 1, 1]])
+    answers = {"input_ids": ids, "attention_mask": mask, "start_positions": torch.tensor([0, 2])}
+    written = {"input_ids": ids, "attention_mask": mask[:, None].expand(2, 3, 3)}
+    options = {"input_ids": ids[:, None], "attention_mask": mask[:, None]}
+    for batch in (answers, written, options):
+        assert pack(batch) is batch
+
+
 @pytest.mark.filterwarnings("ignore:.*nested tensors is in prototype stage")
 @pytest.mark.parametrize("dtype", BOUNDS)
 @settings(max_examples=10, deadline=None)

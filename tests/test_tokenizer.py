@@ -85,6 +85,15 @@ def test_truncation_and_padding_equal_transformers(reference, rows, max_length, 
         assert batch == dict(expected)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_without_a_length_rows_are_cut_and_filled_to_the_models_own(backend):
+    tokenizer = WordPieceTokenizer(VOCAB, model_max_length=7, backend=backend)
+    assert list(map(len, tokenizer(["a " * 9, "a"], truncation=True)["input_ids"])) == [7, 3]
+    assert list(map(len, tokenizer(["a"], ["b " * 9], truncation=True)["input_ids"])) == [7]
+    assert list(map(len, tokenizer(["a"], padding="max_length")["input_ids"])) == [7]
+    assert list(map(len, tokenizer(["a " * 9])["input_ids"])) == [11]  # nothing is cut that was not asked for
+
+
 def test_tensors_are_of_the_kind_asked_for(tokenizer):
     texts = ["the harbour is open", "un"]
     lists = tokenizer(texts, padding=True)
