@@ -177,6 +177,13 @@ def test_averaged_weights_are_measured_and_kept_and_training_is_not_changed_by_t
     assert not same(seen[0.0][1], seen[0.9][1])
 
 
+def test_after_one_update_the_average_is_the_weights():
+    models = [new_model(), new_model()]
+    for model, ema in zip(models, (0.0, 0.9), strict=True):
+        train(model, batch_at, Options(steps=1, learning_rate=1e-2, ema=ema, precision="float32"))
+    assert same(weights(models[0]), weights(models[1]))
+
+
 def test_with_patience_the_best_average_is_kept():
     scores, seen = iter([0.2, 0.9, 0.1, 0.3]), []
 
@@ -250,6 +257,25 @@ def test_its_rates_rise_by_the_same_factor_and_its_losses_are_those_of_training(
     model = new_model().train()
     torch.manual_seed(0)
     assert found.losses[0] == pytest.approx(model(**batch_at(0)).loss.item(), rel=1e-6)
+
+
+def test_its_rates_end_at_the_highest_and_every_update_has_batches_of_its_own():
+    asked = []
+
+    def noting(number):
+        asked.append(number)
+        return batch_at(number)
+
+    options = Options(steps=10, accumulation=2, precision="float32")
+    rates = find_learning_rate(new_model(), noting, options, lowest=1e-6, highest=1e-4).rates
+    assert (rates[0], rates[-1]) == (pytest.approx(1e-6), pytest.approx(1e-4))
+    assert asked == list(range(20))
+
+
+def test_a_loss_has_blown_up_at_four_times_the_lowest():
+    assert not has_blown_up([1.0] * 5 + [15.9])  # a mean of five: 3.98
+    assert has_blown_up([1.0] * 5 + [16.1])
+    assert not has_blown_up([100.0, 1.0, 1.0, 1.0])  # fewer than five have no mean
 
 
 def test_the_rates_that_it_suggests_learn_more_than_one_that_it_calls_too_small(found):

@@ -14,7 +14,7 @@ from bertmini import InputError, WordPieceTokenizer
 from bertmini.cli import COMMANDS, main
 from bertmini.commands.options import GlueTask
 from bertmini.data.task_files import Example
-from bertmini.tasks import restarts, task_options
+from bertmini.tasks import TASKS, restarts, task_options
 from bertmini.tasks.glue import GLUE, Glue
 from bertmini.tasks.restarts import finetune_best
 
@@ -149,6 +149,18 @@ def test_metrics_are_those_of_scikit_learn(name, seed):
     assert list(measured) == list(task.metrics)
     for metric, value in measured.items():
         assert value == pytest.approx(official[metric](targets, logits.argmax(axis=1)), abs=1e-12)
+
+
+def test_weights_are_chosen_by_the_metrics_that_the_paper_reports():
+    """Devlin et al. 2018, Table 1: F1 for QQP and MRPC, Spearman correlation for STS-B; CoLA by Matthews'."""
+    chosen = {name: task.METRIC for name, task in GLUE.items()}
+    others = {"cola": "matthews_corrcoef", "mrpc": "f1", "qqp": "f1", "stsb": "spearman"}
+    assert chosen == dict.fromkeys(GLUE, "accuracy") | others
+    of_tasks = {name: task.METRIC for name, task in TASKS.items()}
+    assert of_tasks == {
+        "classify": "accuracy", "regress": "pearson", "tag": "f1", "qa": "f1", "choice": "accuracy",
+        "seq2seq": "loss", "vectors": "spearman",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -163,6 +163,7 @@ def test_a_new_head_begins_at_the_mean_score(origin):
     model = load_for_task(TASKS["regress"], [Example("a", label=1.0), Example("b", label=4.0)], origin)
     assert model.classifier.bias.item() == 2.5
     assert 0.015 < model.classifier.weight.std() < 0.025  # initializer_range
+    assert not load_for_task(TASKS["classify"], weather(4), origin).classifier.bias.any()
 
 
 def test_a_head_stays_for_the_same_labels_and_is_new_for_others(origin, tokenizer, tmp_path):

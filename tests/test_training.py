@@ -217,6 +217,18 @@ def test_training_stops_when_the_metric_no_longer_improves_and_the_best_weights_
     assert all(torch.equal(tensor, seen[1][name]) for name, tensor in weights(model).items())
 
 
+@pytest.mark.parametrize("precision", ["bf16", "float32"])
+def test_a_model_is_measured_without_gradients_in_the_precision_of_training(precision):
+    seen = []
+
+    def evaluate(model):
+        seen.append((torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), model.training))
+        return {}
+
+    train(pretraining_model(), batch_at, Options(steps=1, precision=precision), evaluate=evaluate)
+    assert seen == [(False, precision == "bf16", False)]
+
+
 def test_lower_is_better_for_a_loss():
     losses = iter([3.0, 2.0, 2.5])
     options = Options(steps=3, evaluate_every=1, metric="mlm_loss", precision="float32")
