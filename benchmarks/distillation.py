@@ -8,8 +8,8 @@ real     The teacher is a pretrained model of six layers (--model), fine-tuned f
          student begins as every second one of its layers and learns from its answers and the labels; beside
          it the same layers of the pretrained model learn from the labels alone, as long.
 
-Parameters, and the time of a forward pass (teacher and student in turn), stand beside the scores. Each run is
-saved as soon as it is done, and an interrupted measurement goes on where it was.
+Parameters, and the time of a forward pass (teacher and student in turn), stand beside the scores. Each score
+(for real, each seed's three) is saved as soon as it is known, and an interrupted measurement goes on.
 
     python benchmarks/distillation.py gazette --cache DIR [--seeds 5]
     python benchmarks/distillation.py real --data DATA/emotion --model MODEL [--seeds 5]
@@ -32,6 +32,7 @@ from machine import earlier, save
 from bertmini import BertForPreTraining, WordPieceTokenizer
 from bertmini.compress.distill import distillation_loss, student_from_teacher
 from bertmini.data.task_files import read_task
+from bertmini.files import new_directory
 from bertmini.gazette import Gazette
 from bertmini.hub import shipped
 from bertmini.machine import keep_freed_memory
@@ -66,8 +67,9 @@ def pretrained(who: str, seed: int, steps: int, cache: Path) -> Path:
         data = pretrain.training_data(documents, tokenizer, BATCH, LENGTH, "mlm+nsp", seed)
         options = Options(steps, batch_size=BATCH, learning_rate=1e-3, seed=seed)
         pretrain.pretrain(student, options, data, loss=loss, short_share=0.4)
-        student.save_pretrained(directory)
-        tokenizer.save_pretrained(directory)
+        with new_directory(directory) as scratch:
+            student.save_pretrained(scratch)
+            tokenizer.save_pretrained(scratch)
     return directory
 
 

@@ -670,9 +670,6 @@ def distillation() -> str:
     return "\n\n".join([*parts, where(measured)])
 
 
-SHAPES = ("32 rows of 64 tokens", "1 row of 32 tokens")  # that times are measured at
-
-
 def compress() -> str:
     measured = read("compress")
     if measured is None:
@@ -685,12 +682,13 @@ def compress() -> str:
             parts += [f"**{words}**", missing(f"python benchmarks/compress.py {name} --work DIR")]
             continue
         of_set = measured[name]
+        shapes = list(of_set["models"]["whole"]["seconds"])
         rows = [
             [
                 variant,
                 percent([each["accuracy"]]) if "accuracy" in each else "",
                 *(f"{each[size] / 1e6:.1f}" if size in each else "" for size in ("bytes", "zipped_bytes")),
-                *(f"{1e3 * each['seconds'][shape]['median']:.2f}" for shape in SHAPES),
+                *(f"{1e3 * each['seconds'][shape]['median']:.2f}" for shape in shapes),
             ]
             for variant, each in of_set["models"].items()
         ]
@@ -699,16 +697,16 @@ def compress() -> str:
             f"epochs, and {of_set['again']} after or during pruning."
         )
         fronts = [f"{shape}: {', '.join(names)}" for shape, names in of_set["fronts"].items()]
-        best, dots = of_set["fronts"][SHAPES[0]], {}
+        best, dots = of_set["fronts"][shapes[0]], {}
         for variant, each in of_set["models"].items():
             if "accuracy" in each and "bytes" in each:
-                cost = 1e3 * each["seconds"][SHAPES[0]]["median"]
+                cost = 1e3 * each["seconds"][shapes[0]]["median"]
                 dots[variant] = (cost, each["accuracy"], each["bytes"] / 1e6)
         picture = viz.trade_off(
-            dots, [variant for variant in best if variant in dots], f"milliseconds, {SHAPES[0]}",
+            dots, [variant for variant in best if variant in dots], f"milliseconds, {shapes[0]}",
             "accuracy, test", title=f"quality and time, {words}; the area is the size",
         )  # fmt: skip
-        header = ["", "accuracy", "MB", "MB, zipped", *(f"ms, {shape}" for shape in SHAPES)]
+        header = ["", "accuracy", "MB", "MB, zipped", *(f"ms, {shape}" for shape in shapes)]
         parts += [f"**{words}**", table(header, rows), told]
         parts += [f"What nothing beats, the cheapest first. {'; '.join(fronts)}.", drawn(picture)]
     return "\n\n".join([*parts, where(measured)])
